@@ -1,0 +1,129 @@
+// Package config reads, completes and checks the YAML file that describes a run.
+//
+//	cfg, err := config.Load("configs/mnist.yaml", []string{"adversary.epsilon=8/255"})
+//
+// Load is strict: an unknown key, a wrong type or a value out of range is refused with its line and what would be right,
+// and every problem found is reported at once, as an [*Error]. What the file leaves out gets the data set's defaults, so the
+// Config that comes back is complete, and [Config.YAML] writes it as a file that gives the same Config again.
+//
+// The package knows nothing of the other ones: whether an architecture, a data set or a layer exists is for them to say.
+// [Config.Errorf] lets them say it with the line of the key.
+package config
+
+import "runtime"
+
+// Config is a complete run.
+type Config struct {
+	Run       Run       `yaml:"run"`
+	Data      Data      `yaml:"data"`
+	Model     Model     `yaml:"model"`
+	Training  Training  `yaml:"training"`
+	Adversary Adversary `yaml:"adversary"`
+	Prune     Prune     `yaml:"prune"`
+	Pretrain  Stage     `yaml:"pretrain"`
+	ADMM      Stage     `yaml:"admm"`
+	Retrain   Stage     `yaml:"retrain"`
+	Evaluate  Evaluate  `yaml:"evaluate"`
+
+	name    string            // the file's name, for messages
+	origins map[string]origin // where each key that was given came from
+}
+
+// Run says where and how a run is done.
+type Run struct {
+	Name          string `yaml:"name"`          // the run's folder is OutDir/Name; one path element; default: the config file's base name
+	OutDir        string `yaml:"out_dir"`       // default runs
+	Seed          uint64 `yaml:"seed"`          // default 1
+	Device        string `yaml:"device"`        // auto, cpu, cuda or cuda:N; default auto
+	Workers       int    `yaml:"workers"`       // CPU threads; 0 is one a core, see Threads; they change how floating sums are grouped
+	Precision     string `yaml:"precision"`     // fp32 or tf32 (CUDA only); default fp32
+	Deterministic bool   `yaml:"deterministic"` // only deterministic kernels on CUDA; the CPU's always are
+	LogEvery      int    `yaml:"log_every"`     // steps between two log lines; default 50
+	KeepLast      int    `yaml:"keep_last"`     // how many of a stage's latest checkpoints are kept; default 2
+}
+
+// Threads is the number of CPU threads to use: Workers, or where that is 0 the CPUs this process may run on.
+func (r Run) Threads() int {
+	if r.Workers > 0 {
+		return r.Workers
+	}
+	return runtime.NumCPU()
+}
+
+// Data says what is trained and tested on.
+type Data struct {
+	Dataset       string `yaml:"dataset"`         // required
+	Dir           string `yaml:"dir"`             // folder of the data set's files; default data
+	Validation    Number `yaml:"validation"`      // held out of the training set: below 1 a fraction, from 1 a count; default 0.05
+	TrainLimit    int    `yaml:"train_limit"`     // use the first so many training images; 0 is all
+	TestLimit     int    `yaml:"test_limit"`      // use the first so many test images; 0 is all
+	BatchSize     int    `yaml:"batch_size"`      // default 128
+	EvalBatchSize int    `yaml:"eval_batch_size"` // default 1000
+}
+
+// Model says which network is trained.
+type Model struct {
+	Arch  string `yaml:"arch"`  // required
+	Width int    `yaml:"width"` // width multiplier; default 1
+	Init  string `yaml:"init"`  // default (PyTorch's), xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal or orthogonal
+	Load  string `yaml:"load"`  // checkpoint file to start from; empty starts from Init
+}
+
+// Training says what loss is minimised.
+type Training struct {
+	Method         string `yaml:"method"`          // natural or pgd; default pgd
+	LabelSmoothing Number `yaml:"label_smoothing"` // in [0,1); default 0
+	MixupAlpha     Number `yaml:"mixup_alpha"`     // of the Beta distribution; 0, the default, is no mixup
+}
+
+// Adversary is the attack trained against (PGD; pixels are in [0,1]).
+type Adversary struct {
+	Norm        string `yaml:"norm"`         // Linf or L2; inf, l_inf, l2 and 2 are accepted and rewritten
+	Epsilon     Number `yaml:"epsilon"`      // radius of the ball; for Linf in (0,1]
+	StepSize    Number `yaml:"step_size"`    // default: the data set's, or 2.5*epsilon/steps where epsilon or steps is not the data set's
+	Steps       int    `yaml:"steps"`        // at least 1
+	RandomStart bool   `yaml:"random_start"` // default true
+	Loss        string `yaml:"loss"`         // ce
+	BatchNorm   string `yaml:"batch_norm"`   // eval or train: the mode of batch norm while attacking; default eval
+}
+
+// Prune says what is removed. A layer named in Ratios gets that ratio, every other prunable layer gets Ratio.
+type Prune struct {
+	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column or bn_filter; weight and channel are accepted for the first two
+	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0
+	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
+}
+
+// LayerRatio is one layer's ratio. Layer is a state-dict name (conv1.weight), one without its .weight, or an ordinal (conv1, fc2, bn3).
+type LayerRatio struct {
+	Layer string
+	Ratio Number // fraction removed, in [0,1)
+	Line  int    // in the config file; 0 where it did not come from one
+}
+
+// Stage is one of pretrain, admm and retrain.
+type Stage struct {
+	Epochs       int    `yaml:"epochs"`        // 0, the default, leaves the stage out
+	Optimizer    string `yaml:"optimizer"`     // sgd or adam
+	LR           Number `yaml:"lr"`            // above 0
+	Momentum     Number `yaml:"momentum"`      // sgd only, in [0,1); default 0.9
+	Nesterov     bool   `yaml:"nesterov"`      // sgd only
+	WeightDecay  Number `yaml:"weight_decay"`  // at least 0
+	LRSchedule   string `yaml:"lr_schedule"`   // constant, multistep or cosine; admm, the ADMM stage's own cycle and its default
+	Milestones   []int  `yaml:"milestones"`    // multistep only: epochs before which the rate is multiplied by Gamma
+	Gamma        Number `yaml:"gamma"`         // default 0.1
+	WarmupEpochs int    `yaml:"warmup_epochs"` // epochs over which the rate grows linearly to LR
+
+	// The ADMM stage's own (arXiv 1903.12561, section 4), refused in the others.
+	Rho         Number `yaml:"rho,omitempty"`          // weight of the quadratic penalty; default 1e-3
+	RhoGrowth   Number `yaml:"rho_growth,omitempty"`   // rho is multiplied by it at every update; default 1.3
+	UpdateEvery int    `yaml:"update_every,omitempty"` // epochs between updates of Z and U
+}
+
+// Evaluate says what the finished models are measured with.
+type Evaluate struct {
+	Attacks   []string `yaml:"attacks"`   // pgd-N, N steps; see ParseAttack
+	StepSize  Number   `yaml:"step_size"` // 0: adversary.step_size for the adversary's own attack, else 2.5*epsilon/steps
+	Epsilon   Number   `yaml:"epsilon"`   // 0: adversary.epsilon
+	Baselines []string `yaml:"baselines"` // natural and one_shot: further rows of the final table
+}
