@@ -1,0 +1,160 @@
+// Package datasets reads and draws the image sets: MNIST from IDX files, and digits, which the program
+// draws itself. It is pure Go; the trainer moves a set to the device.
+package datasets
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// Set is one part of a data set on the host.
+type Set struct {
+	Name    string // the data set's name, for example "mnist"
+	N       int    // samples
+	C, H, W int    // channels, height, width
+	Classes int
+	Pixels  []byte  // [N, C, H, W] row-major, 0 to 255
+	Labels  []uint8 // [N], each below Classes
+}
+
+// Subset returns a copy of the samples at idx, in that order. Each index must lie in [0, N).
+func (s *Set) Subset(idx []int) *Set {
+	size := s.C * s.H * s.W
+	out := *s
+	out.N = len(idx)
+	out.Pixels = make([]byte, 0, len(idx)*size)
+	out.Labels = make([]uint8, 0, len(idx))
+	for _, i := range idx {
+		out.Pixels = append(out.Pixels, s.Pixels[i*size:(i+1)*size]...)
+		out.Labels = append(out.Labels, s.Labels[i])
+	}
+	return &out
+}
+
+// Head returns a copy of the first n samples, or of all where n is above N.
+func (s *Set) Head(n int) *Set {
+	n = min(max(n, 0), s.N)
+	out := *s
+	out.N = n
+	out.Pixels = slices.Clone(s.Pixels[:n*s.C*s.H*s.W])
+	out.Labels = slices.Clone(s.Labels[:n])
+	return &out
+}
+
+// Parts is a data set ready for training.
+type Parts struct {
+	Train, Validation, Test *Set // Validation has N = 0 where Options.Validation is 0
+	// SHA256 is a fingerprint (hexadecimal) of the shapes, pixels and labels of the training set before
+	// the split and of the test set, both after the limits.
+	SHA256 string
+}
+
+// Options says what Load returns.
+type Options struct {
+	Dataset string // one of Names
+	// Dir is where files are looked for; where empty, $RAPT_DATA_DIR and then ./data. "digits" needs none.
+	Dir string
+	// Validation is held out of the training set: below 1 a fraction of it, from 1 on a count.
+	Validation            float64
+	TrainLimit, TestLimit int    // the first so many samples only; 0 is no limit
+	Seed                  uint64 // of the split and of the drawn set
+}
+
+type source struct {
+	name  string
+	load  func(o Options) (train, test *Set, err error)
+	files []publishedFile // what Fetch gets and Verify checks; none for a set the program draws
+}
+
+var sources = []source{
+	{name: "digits", load: loadDigits},
+	{name: "mnist", load: loadMNIST, files: mnistFiles},
+}
+
+// Names returns the data sets that Load knows, sorted.
+func Names() []string {
+	names := make([]string, len(sources))
+	for i, s := range sources {
+		names[i] = s.name
+	}
+	return names
+}
+
+func findSource(name string) (*source, error) {
+	nearest, best := "", math.MaxInt
+	for i := range sources {
+		if sources[i].name == name {
+			return &sources[i], nil
+		}
+		if d := levenshtein.ComputeDistance(strings.ToLower(name), sources[i].name); d < best {
+			nearest, best = sources[i].name, d
+		}
+	}
+	hint := ""
+	if best <= 3 {
+		hint = fmt.Sprintf("; did you mean %q?", nearest)
+	}
+	return nil, inputErrorf("unknown data set %q%s (known: %s)", name, hint, strings.Join(Names(), ", "))
+}
+
+// ResolveDir returns the folder that data files are looked for in: dir, or where it is empty
+// $RAPT_DATA_DIR, or where that is unset "data".
+func ResolveDir(dir string) string {
+	if dir == "" {
+		dir = os.Getenv("RAPT_DATA_DIR")
+	}
+	if dir == "" {
+		dir = "data"
+	}
+	return dir
+}
+
+// Load reads or draws a data set and holds a validation part out of its training set. The split is
+// stratified by class and a pure function of the seed; the limits come first. Faults in the options or
+// the files are an *InputError.
+func Load(o Options) (*Parts, error) {
+	src, err := findSource(o.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	if o.TrainLimit < 0 || o.TestLimit < 0 {
+		return nil, inputErrorf("train_limit %d and test_limit %d must be 0 (no limit) or above", o.TrainLimit, o.TestLimit)
+	}
+	train, test, err := src.load(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.TrainLimit > 0 && o.TrainLimit < train.N {
+		train = train.Head(o.TrainLimit)
+	}
+	if o.TestLimit > 0 && o.TestLimit < test.N {
+		test = test.Head(o.TestLimit)
+	}
+	held, err := validationCount(o.Validation, train.N)
+	if err != nil {
+		return nil, err
+	}
+	parts := &Parts{Train: train, Validation: train.Head(0), Test: test, SHA256: fingerprint(train, test)}
+	if held > 0 {
+		keep, hold := stratify(train.Labels, train.Classes, held, o.Seed)
+		parts.Train, parts.Validation = train.Subset(keep), train.Subset(hold)
+	}
+	return parts, nil
+}
+
+func fingerprint(sets ...*Set) string {
+	h := sha256.New()
+	for _, s := range sets {
+		fmt.Fprintf(h, "%d %d %d %d %d\n", s.N, s.C, s.H, s.W, s.Classes)
+		h.Write(s.Pixels)
+		h.Write(s.Labels)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

@@ -1,0 +1,31 @@
+package datasets
+
+import "fmt"
+
+// InputError is a fault in what the user gave: a missing, truncated or foreign file, or an option that
+// cannot be met. It is found before any work, so a command exits 2 on it.
+type InputError struct{ Err error }
+
+func (e *InputError) Error() string { return e.Err.Error() }
+func (e *InputError) Unwrap() error { return e.Err }
+
+func inputErrorf(format string, args ...any) error {
+	return &InputError{Err: fmt.Errorf(format, args...)}
+}
+
+// ChecksumError says that a file was read but does not hold the content that was published. A command
+// exits 3 on it. Got is empty where the content could not be unpacked; Err then says why.
+type ChecksumError struct {
+	Path      string
+	Got, Want string // SHA-256 of the decompressed content, in hexadecimal
+	Err       error
+}
+
+func (e *ChecksumError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("%s: the content does not unpack: %v; it should have SHA-256 %s", e.Path, e.Err, e.Want)
+	}
+	return fmt.Sprintf("%s: the content has SHA-256 %s and should have %s", e.Path, e.Got, e.Want)
+}
+
+func (e *ChecksumError) Unwrap() error { return e.Err }
