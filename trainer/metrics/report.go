@@ -1,0 +1,126 @@
+package metrics
+
+import "slices"
+
+// Report is report.json, and what `rapt eval --json` prints. Accuracies and
+// sparsities are fractions in [0, 1]. A run's report has Stages; its accuracies
+// at the top are those of the last stage. An evaluation has none.
+type Report struct {
+	Schema     int    `json:"schema"` // 1
+	Name       string `json:"name"`
+	Dataset    string `json:"dataset"`
+	Arch       string `json:"arch"`
+	Width      int    `json:"width"`
+	Method     string `json:"method"`
+	Parameters int64  `json:"parameters"`
+
+	CleanAccuracy  *float64           `json:"clean_accuracy,omitempty"`
+	RobustAccuracy map[string]float64 `json:"robust_accuracy,omitempty"` // by attack, such as "pgd-40"
+	// WorstCaseAccuracy counts a sample only if it is right under every attack.
+	WorstCaseAccuracy *float64 `json:"worst_case_accuracy,omitempty"`
+
+	Stages []StageResult `json:"stages,omitempty"`
+	// Baselines are models trained or pruned otherwise, for comparison.
+	Baselines []StageResult `json:"baselines,omitempty"`
+	Sparsity  Sparsity      `json:"sparsity"`
+	Seed      uint64        `json:"seed"`
+	Version   string        `json:"version"`
+}
+
+// StageResult is one stage's outcome, or a baseline's. ImagesPerSecond is
+// training throughput, validation and start-up left out.
+type StageResult struct {
+	Stage           string             `json:"stage"`
+	Epochs          int                `json:"epochs"`
+	Seconds         float64            `json:"seconds"`
+	ImagesPerSecond float64            `json:"images_per_second"`
+	CleanAccuracy   float64            `json:"clean_accuracy"`
+	RobustAccuracy  map[string]float64 `json:"robust_accuracy"`
+	Loss            float64            `json:"loss"`
+	Sparsity        float64            `json:"sparsity"`
+	Compression     float64            `json:"compression"`
+}
+
+// Sparsity sums up the pruned layers of a model.
+type Sparsity struct {
+	Type        string          `json:"type"`
+	Weights     int64           `json:"weights"` // elements of the listed layers
+	Zeros       int64           `json:"zeros"`
+	Sparsity    float64         `json:"sparsity"`    // zeros / weights
+	Compression float64         `json:"compression"` // weights / (weights - zeros); 0 where nothing is left
+	Layers      []LayerSparsity `json:"layers"`
+}
+
+// LayerSparsity counts the zeros of one tensor, viewed as the matrix
+// [out, everything else]: a filter is a row, a column a column.
+type LayerSparsity struct {
+	Name        string  `json:"name"`
+	Shape       []int64 `json:"shape"`
+	Numel       int64   `json:"numel"`
+	Zeros       int64   `json:"zeros"`
+	Sparsity    float64 `json:"sparsity"`
+	Filters     int64   `json:"filters"`
+	ZeroFilters int64   `json:"zero_filters"` // rows that are zero throughout
+	Columns     int64   `json:"columns"`
+	ZeroColumns int64   `json:"zero_columns"`
+}
+
+// LayerOf counts a tensor's zeros. data is row-major and has product(shape)
+// elements. A vector, such as a batch norm's scale, is [n, 1]: each element is a
+// filter, as bn_filter pruning sees it. A scalar is [1, 1].
+func LayerOf(name string, shape []int64, data []float32) LayerSparsity {
+	l := LayerSparsity{Name: name, Shape: append([]int64{}, shape...), Numel: int64(len(data))}
+	if len(data) == 0 {
+		return l
+	}
+	rows := 1
+	if len(shape) > 0 {
+		rows = int(shape[0])
+	}
+	cols := len(data) / rows
+	l.Filters, l.Columns = int64(rows), int64(cols)
+	alive := make([]bool, cols)
+	for row := range slices.Chunk(data, cols) {
+		kept := false
+		for j, v := range row {
+			if v == 0 {
+				l.Zeros++
+			} else {
+				kept, alive[j] = true, true
+			}
+		}
+		if !kept {
+			l.ZeroFilters++
+		}
+	}
+	for _, a := range alive {
+		if !a {
+			l.ZeroColumns++
+		}
+	}
+	l.Sparsity = float64(l.Zeros) / float64(l.Numel)
+	return l
+}
+
+// Summarise adds up layers; sparsityType is the way they were pruned.
+func Summarise(sparsityType string, layers []LayerSparsity) Sparsity {
+	s := Sparsity{Type: sparsityType, Layers: append([]LayerSparsity{}, layers...), Compression: 1}
+	for _, l := range layers {
+		s.Weights += l.Numel
+		s.Zeros += l.Zeros
+	}
+	if s.Weights > 0 {
+		s.Sparsity = float64(s.Zeros) / float64(s.Weights)
+		s.Compression = rate(s.Weights, s.Zeros)
+	}
+	return s
+}
+
+// rate is the factor by which pruning shrinks n weights; 0 where none is left,
+// since JSON knows no infinity.
+func rate(n, zeros int64) float64 {
+	if n == zeros {
+		return 0
+	}
+	return float64(n) / float64(n-zeros)
+}

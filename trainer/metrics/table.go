@@ -1,0 +1,95 @@
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// Table writes the closing table of a run: a row for each stage and, below a
+// line, each baseline. Accuracies are per cent.
+func Table(w io.Writer, r *Report) {
+	attacks := map[string]bool{}
+	for _, s := range slices.Concat(r.Stages, r.Baselines) {
+		for a := range s.RobustAccuracy {
+			attacks[a] = true
+		}
+	}
+	names := slices.Sorted(maps.Keys(attacks))
+	header := table.Row{"stage", "clean %"}
+	for _, a := range names {
+		header = append(header, a+" %")
+	}
+	t := newTable(w, append(header, "pruned %", "compression", "time"))
+	row := func(s StageResult) {
+		cells := table.Row{s.Stage, percent(s.CleanAccuracy)}
+		for _, a := range names {
+			if acc, ok := s.RobustAccuracy[a]; ok {
+				cells = append(cells, percent(acc))
+			} else {
+				cells = append(cells, "-")
+			}
+		}
+		t.AppendRow(append(cells, percent(s.Sparsity), times(s.Compression), seconds(s.Seconds)))
+	}
+	for _, s := range r.Stages {
+		row(s)
+	}
+	if len(r.Baselines) > 0 {
+		t.AppendSeparator()
+		for _, s := range r.Baselines {
+			row(s)
+		}
+	}
+	t.Render()
+}
+
+// SparsityTable writes a row for each layer and a total: the share pruned and
+// kept, the rate, and how many filters and columns are zero throughout.
+func SparsityTable(w io.Writer, s Sparsity) {
+	t := newTable(w, table.Row{"layer", "weights", "pruned %", "kept %", "rate", "zero filters", "zero columns"})
+	for _, l := range s.Layers {
+		t.AppendRow(table.Row{l.Name, l.Numel, percent(l.Sparsity), percent(1 - l.Sparsity), times(rate(l.Numel, l.Zeros)),
+			fmt.Sprintf("%d/%d", l.ZeroFilters, l.Filters), fmt.Sprintf("%d/%d", l.ZeroColumns, l.Columns)})
+	}
+	t.AppendSeparator()
+	t.AppendRow(table.Row{"total", s.Weights, percent(s.Sparsity), percent(1 - s.Sparsity), times(s.Compression), "", ""})
+	t.Render()
+}
+
+// newTable returns a plain ASCII table, names to the left, numbers to the right.
+func newTable(w io.Writer, header table.Row) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(w)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(header)
+	columns := make([]table.ColumnConfig, 0, len(header))
+	for i := 2; i <= len(header); i++ {
+		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
+	return t
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.2f", 100*x) }
+
+// times prints a compression; 0 stands for nothing left.
+func times(x float64) string {
+	if x == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2fx", x)
+}
+
+// seconds prints 12.3s below a minute and 1h2m3s above.
+func seconds(s float64) string {
+	if s < 60 {
+		return fmt.Sprintf("%.1fs", s)
+	}
+	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+}
