@@ -1,0 +1,261 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"gopkg.in/yaml.v3"
+)
+
+// decoder fills a Config from YAML nodes. It walks them itself instead of leaving it to the yaml package, because each message
+// has to name the section, the key, the line and the nearest right key. Aliases are followed only where a value is
+// needed, so that nested ones cannot multiply.
+type decoder struct {
+	cfg      *Config
+	problems problems
+}
+
+// file reads the top mapping.
+func (d *decoder) file(root *yaml.Node) {
+	d.mapping(root, "", func(name string, at origin, value *yaml.Node) {
+		if !slices.Contains(sections, name) {
+			d.problems.add(at, "%s", unknownSection(name))
+			return
+		}
+		if isNull(value) {
+			return
+		}
+		if value.Kind != yaml.MappingNode {
+			d.problems.add(at, "%s is %s: %s are its keys", name, kindOf(value), listing(keysOf(name)))
+			return
+		}
+		d.mapping(value, name+".", func(key string, at origin, value *yaml.Node) { d.key(name, key, at, value) })
+	})
+}
+
+// mapping calls visit for each key, and refuses what a config's mappings may not hold.
+func (d *decoder) mapping(node *yaml.Node, path string, visit func(key string, at origin, value *yaml.Node)) {
+	seen := map[string]int{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key, at := resolve(node.Content[i]), origin{line: node.Content[i].Line}
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			d.problems.add(at, "a key is %s: a word is needed", kindOf(key))
+		case key.Tag == "!!merge":
+			d.problems.add(at, "merge keys (<<) are not read: write the keys out")
+		case seen[key.Value] > 0:
+			d.problems.add(at, "%s is given twice, first on line %d", clip(path+key.Value), seen[key.Value])
+		default:
+			seen[key.Value] = at.line
+			visit(key.Value, at, resolve(node.Content[i+1]))
+		}
+	}
+}
+
+// set applies one --set, "section.key=value".
+func (d *decoder) set(text string) {
+	at := origin{set: text}
+	path, valueText, ok := strings.Cut(text, "=")
+	section, key, dotted := strings.Cut(path, ".")
+	if !ok {
+		d.problems.add(at, "write it as section.key=value")
+		return
+	}
+	if !slices.Contains(sections, section) {
+		d.problems.add(at, "%s", unknownSection(section))
+		return
+	}
+	if !dotted {
+		d.problems.add(at, "%s is a section: name one of its keys, %s", section, listing(keysOf(section)))
+		return
+	}
+	value, err := parseValue(valueText)
+	if err != nil {
+		d.problems.add(at, "%v", err)
+		return
+	}
+	if layer, ok := strings.CutPrefix(path, "prune.ratios."); ok {
+		d.ratio(layer, at, value)
+		return
+	}
+	d.key(section, key, at, value)
+}
+
+// key reads one key of a section.
+func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
+	if !slices.Contains(keysOf(section), key) {
+		d.problems.add(at, "%s", unknownKey(section, key))
+		return
+	}
+	path := section + "." + key
+	if path == "prune.ratios" {
+		d.ratios(at, value)
+		return
+	}
+	field := fieldOf(reflect.ValueOf(d.cfg).Elem(), section)
+	if need := decodeValue(fieldOf(field, key), value); need != "" {
+		d.problems.add(at, "%s %s: %s", path, describe(value), need)
+		return
+	}
+	d.cfg.origins[path] = at
+}
+
+// ratios reads the mapping of a ratio a layer, and replaces what was given before.
+func (d *decoder) ratios(at origin, node *yaml.Node) {
+	if node.Kind != yaml.MappingNode && !isNull(node) {
+		d.problems.add(at, "prune.ratios %s: a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9} is needed", describe(node))
+		return
+	}
+	d.cfg.Prune.Ratios = nil
+	d.cfg.origins["prune.ratios"] = at
+	d.mapping(node, "prune.ratios.", func(layer string, line origin, value *yaml.Node) {
+		if at.set != "" {
+			line = at // the lines of a --set's value say nothing
+		}
+		d.ratio(layer, line, value)
+	})
+}
+
+// ratio sets one layer's ratio.
+func (d *decoder) ratio(layer string, at origin, node *yaml.Node) {
+	if layer == "" || !oneLine(layer) {
+		d.problems.add(at, "prune.ratios names a layer %q: a name such as conv1.weight is needed", clip(layer))
+		return
+	}
+	entry := LayerRatio{Layer: layer, Line: at.line}
+	if need := decodeValue(reflect.ValueOf(&entry.Ratio).Elem(), node); need != "" {
+		d.problems.add(at, "prune.ratios.%s %s: %s", clip(layer), describe(node), need)
+		return
+	}
+	d.cfg.origins["prune.ratios."+layer] = at
+	for i := range d.cfg.Prune.Ratios {
+		if d.cfg.Prune.Ratios[i].Layer == layer {
+			d.cfg.Prune.Ratios[i] = entry
+			return
+		}
+	}
+	d.cfg.Prune.Ratios = append(d.cfg.Prune.Ratios, entry)
+}
+
+// decodeValue stores a node in a field, or says what the field needs instead.
+func decodeValue(field reflect.Value, node *yaml.Node) (need string) {
+	if field.Kind() == reflect.Slice {
+		return decodeList(field, node)
+	}
+	scalar := node.Kind == yaml.ScalarNode && knownTag(node)
+	switch field.Interface().(type) {
+	case Number:
+		value, err := ParseNumber(node.Value)
+		if !scalar || err != nil {
+			return errNumber.Error()
+		}
+		field.SetFloat(float64(value))
+	case int:
+		value, err := strconv.ParseInt(node.Value, 10, 64)
+		if !scalar || err != nil || value > math.MaxInt32 || value < math.MinInt32 {
+			return fmt.Sprintf("a whole number (at most %d) is needed", math.MaxInt32)
+		}
+		field.SetInt(value)
+	case uint64:
+		value, err := strconv.ParseUint(node.Value, 10, 64)
+		if !scalar || err != nil {
+			return fmt.Sprintf("a whole number from 0 to %d is needed", uint64(math.MaxUint64))
+		}
+		field.SetUint(value)
+	case bool:
+		if !scalar || node.Tag != "!!bool" {
+			return "true or false is needed"
+		}
+		field.SetBool(strings.EqualFold(node.Value, "true"))
+	case string:
+		if isNull(node) {
+			field.SetString("")
+			return ""
+		}
+		if !scalar || !oneLine(node.Value) {
+			return "one line of text is needed"
+		}
+		field.SetString(node.Value)
+	}
+	return ""
+}
+
+// decodeList stores a sequence. An empty one is nil, so that a config equals the one read back from its YAML.
+func decodeList(field reflect.Value, node *yaml.Node) (need string) {
+	need = "a list of whole numbers such as [50, 75] is needed"
+	if field.Type().Elem().Kind() == reflect.String {
+		need = "a list of words such as [pgd-10, pgd-40] is needed"
+	}
+	if node.Kind != yaml.SequenceNode {
+		return need
+	}
+	list := reflect.Zero(field.Type())
+	for _, item := range node.Content {
+		value := reflect.New(field.Type().Elem()).Elem()
+		if decodeValue(value, resolve(item)) != "" {
+			return need
+		}
+		list = reflect.Append(list, value)
+	}
+	field.Set(list)
+	return ""
+}
+
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }
+
+// knownTag is false for explicit tags that would give the value another meaning, such as !!binary.
+func knownTag(node *yaml.Node) bool {
+	return slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}, node.Tag)
+}
+
+func oneLine(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
+
+// kindOf names a node's kind.
+func kindOf(node *yaml.Node) string {
+	switch {
+	case node.Kind == yaml.MappingNode:
+		return "a mapping"
+	case node.Kind == yaml.SequenceNode:
+		return "a list"
+	case isNull(node):
+		return "empty"
+	}
+	return fmt.Sprintf("%q", clip(node.Value))
+}
+
+// describe says what was given for a key.
+func describe(node *yaml.Node) string {
+	switch {
+	case isNull(node):
+		return "has no value"
+	case node.Kind == yaml.ScalarNode && !knownTag(node):
+		return "has the tag " + clip(node.Tag)
+	case node.Kind == yaml.SequenceNode:
+		return "is " + clip(sequenceText(node))
+	}
+	return "is " + kindOf(node)
+}
+
+// sequenceText shows a list of scalars as it was written.
+func sequenceText(node *yaml.Node) string {
+	words := make([]string, 0, len(node.Content))
+	for _, item := range node.Content {
+		if item.Kind != yaml.ScalarNode {
+			return "a list"
+		}
+		words = append(words, item.Value)
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxSize is far above any config that a person wrote.
+const maxSize = 1 << 20
+
+// Load reads the config file at path, applies the overrides (each "section.key=value", as in --set), fills in the defaults and
+// checks it all. What is wrong with the file or the overrides comes back as one *Error.
+func Load(path string, sets []string) (*Config, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, unreadable(path, err)
+	}
+	return Parse(data, path, sets)
+}
+
+func unreadable(path string, err error) error {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	return &Error{Problems: []string{fmt.Sprintf("%s: the config cannot be read: %v", path, err)}}
+}
+
+// Parse is Load for the content of a file; name is used in messages, and its base name, without what follows the last dot, is
+// the default of run.name.
+func Parse(data []byte, name string, sets []string) (*Config, error) {
+	d := &decoder{cfg: &Config{name: name, origins: map[string]origin{}}, problems: problems{name: name}}
+	root, err := parseFile(data)
+	if err != nil {
+		return nil, &Error{Problems: []string{err.prefix(name) + err.text}}
+	}
+	d.file(root)
+	for _, set := range sets {
+		d.set(set)
+	}
+	cfg := d.cfg
+	cfg.normalise()
+	cfg.complete()
+	check := checker{cfg: cfg, problems: d.problems, partial: len(d.problems.list) > 0}
+	check.all()
+	if err := check.problems.err(); err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+func baseName(name string) string {
+	base := filepath.Base(name)
+	return strings.TrimSuffix(base, filepath.Ext(base))
+}
+
+// syntaxError is a file that is not one YAML mapping.
+type syntaxError struct {
+	origin
+	text string
+}
+
+// parseFile gives the file's top mapping.
+func parseFile(data []byte) (*yaml.Node, *syntaxError) {
+	if len(data) > maxSize {
+		return nil, &syntaxError{text: "the config is larger than 1 MiB"}
+	}
+	var document, more yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+		return nil, &syntaxError{text: "the config is empty; it needs at least data.dataset, model.arch and a stage's epochs"}
+	} else if err != nil {
+		return nil, notYAML(err)
+	}
+	if err := decoder.Decode(&more); err == nil {
+		return nil, &syntaxError{origin{line: more.Line}, "a second YAML document begins here; a config is one"}
+	} else if !errors.Is(err, io.EOF) {
+		return nil, notYAML(err)
+	}
+	root := resolve(document.Content[0])
+	if root.Kind != yaml.MappingNode {
+		return nil, &syntaxError{origin{line: root.Line}, fmt.Sprintf("the config is %s: sections such as run, data and model are needed", kindOf(root))}
+	}
+	return root, nil
+}
+
+var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+
+// notYAML takes the line out of the YAML reader's message.
+func notYAML(err error) *syntaxError {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	line := 0
+	if match := yamlLine.FindStringSubmatch(text); match != nil {
+		line, _ = strconv.Atoi(match[1])
+		text = strings.TrimPrefix(text, match[0])
+	}
+	return &syntaxError{origin{line: line}, "not valid YAML: " + clip(text)}
+}
+
+// parseValue reads the value of a --set; nothing at all is a null.
+func parseValue(text string) (*yaml.Node, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		return nil, errors.New(notYAML(err).text)
+	}
+	if len(document.Content) == 0 {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}, nil
+	}
+	return resolve(document.Content[0]), nil
+}

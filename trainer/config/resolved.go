@@ -1,0 +1,84 @@
+package config
+
+import (
+	"bytes"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// YAML writes the complete config as a file that Load reads back as the same Config.
+func (c *Config) YAML() []byte {
+	var out bytes.Buffer
+	out.WriteString("# The complete config of a run: what was given, and the defaults of the rest.\n")
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	// Neither can fail: the types are plain and the buffer takes everything.
+	_ = encoder.Encode(c)
+	_ = encoder.Close()
+	return out.Bytes()
+}
+
+// MarshalYAML writes the ratios as the mapping they are read from, in their order.
+func (p Prune) MarshalYAML() (any, error) {
+	ratios := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for _, one := range p.Ratios {
+		var layer, ratio yaml.Node
+		layer.SetString(one.Layer)
+		if err := ratio.Encode(one.Ratio); err != nil {
+			return nil, err
+		}
+		ratios.Content = append(ratios.Content, &layer, &ratio)
+	}
+	return struct {
+		SparsityType string    `yaml:"sparsity_type"`
+		Ratio        Number    `yaml:"ratio"`
+		Ratios       yaml.Node `yaml:"ratios"`
+	}{p.SparsityType, p.Ratio, ratios}, nil
+}
+
+// Where a run's files lie, what it runs on and how it reports change nothing in its result, but for rounding. run.workers
+// is not among them: threads change how floating sums are grouped, and the same workers are promised equal bits.
+var noDifference = []string{"run.name", "run.out_dir", "run.device", "run.log_every", "run.keep_last", "data.dir"}
+
+// Diff lists the keys, such as "adversary.epsilon", in which two configs differ and that bear on a run's result; a run is
+// resumed only where there is none.
+func Diff(a, b *Config) []string {
+	var keys []string
+	left, right := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for _, section := range sections {
+		of, with := fieldOf(left, section), fieldOf(right, section)
+		for _, key := range keysOf(section) {
+			path := section + "." + key
+			if slices.Contains(noDifference, path) {
+				continue
+			}
+			if !sameValue(fieldOf(of, key), fieldOf(with, key)) {
+				keys = append(keys, path)
+			}
+		}
+	}
+	return keys
+}
+
+func sameValue(a, b reflect.Value) bool {
+	if ratios, ok := a.Interface().([]LayerRatio); ok {
+		return slices.Equal(sorted(ratios), sorted(b.Interface().([]LayerRatio)))
+	}
+	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// sorted leaves out what does not matter: the order and the lines.
+func sorted(ratios []LayerRatio) []LayerRatio {
+	ratios = slices.Clone(ratios)
+	for i := range ratios {
+		ratios[i].Line = 0
+	}
+	slices.SortFunc(ratios, func(a, b LayerRatio) int { return strings.Compare(a.Layer, b.Layer) })
+	return ratios
+}
