@@ -67,7 +67,7 @@ func (r *Run) SaveCheckpoint(stage, which string, model *File, info any, state *
 	set, err := prepare(base, model, info, state)
 	defer func() {
 		for _, t := range set {
-			t.Cleanup() //nolint:errcheck // a no-op once renamed
+			t.Cleanup() // a no-op once renamed
 		}
 	}()
 	if err != nil {

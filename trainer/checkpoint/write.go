@@ -113,7 +113,7 @@ func writeAtomic(path string, fill func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer t.Cleanup() //nolint:errcheck // nothing to clean after success, and the first error matters otherwise
+	defer t.Cleanup() // nothing to clean after success, and the first error matters otherwise
 	if err := t.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
@@ -135,7 +135,7 @@ func pending(path string, fill func(io.Writer) error) (*renameio.PendingFile, er
 		err = t.Sync()
 	}
 	if err != nil {
-		t.Cleanup() //nolint:errcheck // the first error matters
+		t.Cleanup()
 		return nil, fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return t, nil

@@ -119,7 +119,7 @@ func filterLines(path string, keep func(i int, line []byte) bool) error {
 	if err != nil {
 		return err
 	}
-	defer out.Cleanup() //nolint:errcheck // a no-op once renamed
+	defer out.Cleanup() // a no-op once renamed
 	r, w := bufio.NewReader(in), bufio.NewWriter(out)
 	for i := 0; ; i++ {
 		line, err := r.ReadBytes('\n')
@@ -130,7 +130,7 @@ func filterLines(path string, keep func(i int, line []byte) bool) error {
 			return err
 		}
 		if keep(i, line) {
-			w.Write(line) //nolint:errcheck // Flush reports it
+			w.Write(line) // Flush reports it
 		}
 	}
 	if err := w.Flush(); err != nil {
