@@ -1,0 +1,40 @@
+package torch
+
+// #include "cgotorch.h"
+import "C"
+
+import "errors"
+
+var (
+	// ErrClosed reports a tensor that is absent, was freed with its scope, or belongs to another session.
+	ErrClosed = errors.New("the tensor is absent, was freed with its scope, or belongs to another session")
+	// ErrOutOfMemory reports that the device, or the host, has no memory left for an operation.
+	ErrOutOfMemory = errors.New("out of memory")
+)
+
+// Error is what libtorch said about one operation.
+type Error struct {
+	Op  string // the operation, named as in Go
+	Msg string // libtorch's message, without its C++ stack
+	oom bool
+}
+
+func (e *Error) Error() string { return "torch: " + e.Op + ": " + e.Msg }
+
+// Unwrap lets errors.Is find ErrOutOfMemory.
+func (e *Error) Unwrap() error {
+	if e.oom {
+		return ErrOutOfMemory
+	}
+	return nil
+}
+
+// failure turns the shim's message into an error and frees it; nil for no message.
+func failure(op string, c *C.char) error {
+	if c == nil {
+		return nil
+	}
+	defer C.ct_free_string(c)
+	msg := C.GoString(c)
+	return &Error{Op: op, Msg: msg[1:], oom: msg[0] == 'M'}
+}

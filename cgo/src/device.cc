@@ -1,0 +1,180 @@
+// The library as a whole, and what a session sets up on its thread.
+#include <ATen/Parallel.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <dlfcn.h>
+#include <torch/cuda.h>
+
+#include <mutex>
+#include <new>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+
+#include "shim.h"
+#ifdef CGOTORCH_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime_api.h>
+#endif
+
+using namespace ct;
+
+namespace {
+#if CT_TORCH >= 200
+namespace warn = c10::WarningUtils;
+#else
+namespace warn = c10::Warning;
+#endif
+
+// libtorch keeps its warning handler per thread, so each session's thread has a log of its own.
+struct Capture final : c10::WarningHandler {
+  std::string log;
+  void add(const std::string &m) { log += m.substr(0, m.find('\n')) + "\n"; }
+#if CT_TORCH >= 200
+  void process(const c10::Warning &w) override { add(w.msg()); }
+#else
+  void process(const c10::SourceLocation &, const std::string &m, bool) override { add(m); }
+#endif
+};
+thread_local Capture capture;
+thread_local std::optional<c10::Stream> old_stream;  // what the session's own stream replaced
+
+void set_threads(int n) {
+  at::set_num_threads(n);
+  // OpenBLAS built on pthreads has a pool that libtorch never tells, and its lock serialises callers.
+  if (auto f = reinterpret_cast<void (*)(int)>(dlsym(RTLD_DEFAULT, "openblas_set_num_threads"))) f(n);
+}
+
+char *copy(const std::string &s) {
+  char *p = static_cast<char *>(std::malloc(s.size() + 1));
+  if (p == nullptr) throw std::bad_alloc();
+  std::memcpy(p, s.c_str(), s.size() + 1);
+  return p;
+}
+
+void need_cuda() {
+#ifndef CGOTORCH_CUDA
+  TORCH_CHECK(false, "this libtorch (", TORCH_VERSION, ") is built for the CPU only");
+#endif
+}
+}  // namespace
+
+CT_API int ct_abi(void) { return CT_ABI; }
+CT_API const char *ct_torch_version(void) { return TORCH_VERSION; }
+CT_API void ct_free_string(char *s) { std::free(s); }
+CT_API int ct_built_with_cuda(void) {
+#ifdef CGOTORCH_CUDA
+  return 1;
+#else
+  return 0;
+#endif
+}
+CT_API char *ct_build_info(char **out) {
+  return guard([&] {
+    const bool openblas = dlsym(RTLD_DEFAULT, "openblas_set_num_threads") != nullptr;
+    *out = copy(at::show_config() + (openblas ? "  - OpenBLAS is loaded\n" : ""));
+  });
+}
+CT_API char *ct_cuda_device_count(int *out) {
+  return guard([&] { *out = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0; });
+}
+CT_API char *ct_cuda_device_name(int index, char **out) {
+  return guard([&] {
+    need_cuda();
+    (void)index;
+    (void)out;
+#ifdef CGOTORCH_CUDA
+    cudaDeviceProp p;
+    TORCH_CHECK(cudaGetDeviceProperties(&p, index) == cudaSuccess, "no CUDA device ", index);
+    *out = copy(p.name);
+#endif
+  });
+}
+CT_API char *ct_set_deterministic(int on) {
+  return guard([&] {
+    at::globalContext().setDeterministicAlgorithms(on != 0, /*warn_only=*/false);
+    at::globalContext().setDeterministicCuDNN(on != 0);
+  });
+}
+// Only the two old setters: from 2.9 on, mixing them with the new family is an error at run time.
+CT_API char *ct_set_tf32(int on) {
+  return guard([&] {
+    at::globalContext().setAllowTF32CuBLAS(on != 0);
+    at::globalContext().setAllowTF32CuDNN(on != 0);
+  });
+}
+CT_API char *ct_set_cudnn_benchmark(int on) {
+  return guard([&] { at::globalContext().setBenchmarkCuDNN(on != 0); });
+}
+CT_API char *ct_throw(int kind) {
+  return guard([&] {
+    if (kind == 0) throw std::runtime_error("plain std::runtime_error");
+    if (kind == 1) TORCH_CHECK(false, "a c10::Error");
+    if (kind == 3) throw std::bad_alloc();
+    throw 42;
+  });
+}
+
+CT_API char *ct_session_begin(ct_session *s) {
+  return guard([&] {
+    warn::set_warning_handler(&capture);
+    if (s->threads > 0) set_threads(s->threads);
+    if (s->device_type != CT_CUDA) return;
+    need_cuda();
+    const int count = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
+    TORCH_CHECK(s->device_index < count, "no CUDA device ", s->device_index, ": this machine shows ", count);
+    // A stream of the session's own: graph capture needs one, and one stream makes freeing safe without bookkeeping.
+    const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
+    const auto dev = device(CT_CUDA, s->device_index);
+    s->old_device = impl.exchangeDevice(dev).index();
+    old_stream = impl.exchangeStream(impl.getStreamFromGlobalPool(dev));
+  });
+}
+
+CT_API char *ct_session_end(ct_session *s) {
+  return guard([&] {
+    warn::set_warning_handler(nullptr);
+    if (s->device_type != CT_CUDA) return;
+    const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
+    const auto dev = device(CT_CUDA, s->device_index);
+    impl.synchronizeStream(impl.getStream(dev));
+    if (old_stream) impl.exchangeStream(*old_stream);
+    old_stream.reset();
+    impl.setDevice(device(CT_CUDA, s->old_device));
+  });
+}
+
+CT_API char *ct_synchronize(ct_session *s) {
+  return guard([&] {
+    if (s->device_type != CT_CUDA) return;
+    const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
+    impl.synchronizeStream(impl.getStream(device(CT_CUDA, s->device_index)));
+  });
+}
+
+CT_API char *ct_drain_warnings(char **out) {
+  return guard([&] {
+    *out = capture.log.empty() ? nullptr : copy(capture.log);
+    capture.log.clear();
+  });
+}
+CT_API int ct_num_threads(void) { return at::get_num_threads(); }
+
+#ifdef CGOTORCH_CUDA
+CT_API char *ct_cuda_memory(int index, ct_memory *out) {
+  return guard([&] {
+    const auto s = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *out = {s.allocated_bytes[0].current, s.allocated_bytes[0].peak, s.reserved_bytes[0].current,
+            s.reserved_bytes[0].peak,     s.num_alloc_retries,       s.num_ooms};
+  });
+}
+CT_API char *ct_cuda_reset_peak(int index) {
+  return guard([&] { c10::cuda::CUDACachingAllocator::resetPeakStats(static_cast<c10::DeviceIndex>(index)); });
+}
+CT_API char *ct_cuda_empty_cache(void) {
+  return guard([&] { c10::cuda::CUDACachingAllocator::emptyCache(); });
+}
+#else
+CT_API char *ct_cuda_memory(int, ct_memory *) { return guard(need_cuda); }
+CT_API char *ct_cuda_reset_peak(int) { return guard(need_cuda); }
+CT_API char *ct_cuda_empty_cache(void) { return guard(need_cuda); }
+#endif

@@ -1,0 +1,103 @@
+// Updates in place over lists of tensors: a handful of calls however many layers there are.
+#include <cmath>
+
+#include "shim.h"
+
+using namespace ct;
+
+CT_API char *ct_list_add_(const ct_tensor *a, const ct_tensor *b, int64_t n, double alpha) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    at::_foreach_add_(list(a, n), list(b, n), alpha);
+  });
+}
+CT_API char *ct_list_mul_(const ct_tensor *a, const ct_tensor *b, int64_t n) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    at::_foreach_mul_(list(a, n), list(b, n));
+  });
+}
+CT_API char *ct_list_scale_(const ct_tensor *a, int64_t n, double v) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    at::_foreach_mul_(list(a, n), v);
+  });
+}
+CT_API char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    for (int64_t i = 0; i < n; i++) T(dst[i]).copy_(T(src[i]));
+  });
+}
+
+// torch.optim.SGD's order of operations; g is scratch afterwards.
+CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *bp, int64_t n, double lr, double momentum,
+                     double weight_decay, int nesterov, int first) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    auto p = list(pp, n), g = list(gp, n);
+    if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
+    if (momentum != 0) {
+      auto buf = list(bp, n);
+      at::_foreach_mul_(buf, first ? 0.0 : momentum);
+      at::_foreach_add_(buf, g);
+      if (nesterov)
+        at::_foreach_add_(g, buf, momentum);
+      else
+        g = buf;
+    }
+    at::_foreach_add_(p, g, -lr);
+  });
+}
+
+// torch.optim.Adam's order of operations (weight decay added to the gradient); step counts from 1; g is scratch afterwards.
+CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *mp, const ct_tensor *vp, int64_t n, double lr,
+                      double beta1, double beta2, double eps, double weight_decay, int64_t step) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    auto p = list(pp, n), g = list(gp, n), m = list(mp, n), v = list(vp, n);
+    if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
+    at::_foreach_mul_(m, beta1);
+    at::_foreach_add_(m, g, 1 - beta1);
+    at::_foreach_mul_(v, beta2);
+    at::_foreach_addcmul_(v, g, g, 1 - beta2);
+    const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
+    const double correction2 = 1 - std::pow(beta2, static_cast<double>(step));
+    auto denominator = at::_foreach_sqrt(v);
+    at::_foreach_div_(denominator, std::sqrt(correction2));
+    at::_foreach_add_(denominator, eps);
+    at::_foreach_addcdiv_(p, m, denominator, -lr / correction1);
+  });
+}
+
+CT_API char *ct_admm_grad_(const ct_tensor *g, const ct_tensor *w, const ct_tensor *z, const ct_tensor *u, const double *rho, int64_t n) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    for (int64_t i = 0; i < n; i++) T(g[i]).add_((T(w[i]) - T(z[i])).add_(T(u[i])), rho[i]);
+  });
+}
+
+namespace {
+at::Tensor sample_norm(const at::Tensor &x) {
+  std::vector<int64_t> d;
+  for (int64_t i = 1; i < x.dim(); i++) d.push_back(i);
+  return at::norm(x, 2, d, /*keepdim=*/true);
+}
+}  // namespace
+
+CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step, double eps, int norm, double lo, double hi) {
+  return guard([&] {
+    at::NoGradGuard no_grad;
+    auto &x = T(xt);
+    const auto &g = T(gt), &x0 = T(x0t);
+    TORCH_CHECK(norm == 0 || norm == 1, "norm must be 0 (Linf) or 1 (L2)");
+    if (norm == 0) {
+      auto d = g.sign().mul_(step).add_(x).sub_(x0).clamp_(-eps, eps);
+      x.copy_(d.add_(x0).clamp_(lo, hi));
+    } else {
+      auto d = g.div(sample_norm(g).add_(1e-12)).mul_(step).add_(x).sub_(x0);
+      d.mul_(sample_norm(d).add_(1e-12).reciprocal_().mul_(eps).clamp_max_(1));
+      x.copy_(d.add_(x0).clamp_(lo, hi));
+    }
+  });
+}
