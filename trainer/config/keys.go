@@ -89,24 +89,26 @@ func ownersOf(key string) string {
 	return strings.Join(found, " or ")
 }
 
-// nearest is the candidate that word was likely meant to be: a few letters off, or cut short (eps). Empty where none is.
+// nearest is the candidate that word was likely meant to be: one letter off, cut short (eps), or two letters off. Empty where
+// none is.
 func nearest(word string, candidates []string) string {
-	if word == "" || len(word) > 64 {
+	if len(word) < 2 || len(word) > 64 {
 		return ""
 	}
 	word = strings.ReplaceAll(strings.ToLower(word), "-", "_")
-	best, distance := "", 3
-	for _, candidate := range candidates {
-		if d := levenshtein.ComputeDistance(word, strings.ToLower(candidate)); d < distance && d < len(candidate) {
-			best, distance = candidate, d
+	off := func(most int) func(string) bool {
+		return func(candidate string) bool {
+			return levenshtein.ComputeDistance(word, strings.ToLower(candidate)) <= most
 		}
 	}
-	if best != "" {
-		return best
+	cutShort := func(candidate string) bool { return strings.HasPrefix(strings.ToLower(candidate), word) }
+	tries := []func(string) bool{off(0), off(1), cutShort}
+	if len(word) > 2 {
+		tries = append(tries, off(2))
 	}
-	for _, candidate := range candidates {
-		if len(word) >= 2 && strings.HasPrefix(candidate, word) {
-			return candidate
+	for _, near := range tries {
+		if i := slices.IndexFunc(candidates, near); i >= 0 {
+			return candidates[i]
 		}
 	}
 	return ""

@@ -137,7 +137,7 @@ func (v *checker) run(r *Run) {
 	case r.Precision == "tf32" && r.Device == "cpu":
 		v.fail("run.precision", "is tf32, which only CUDA has: fp32 is needed with run.device cpu")
 	default:
-		v.word("run.precision", r.Precision, []string{"fp32", "tf32", "bf16"})
+		v.word("run.precision", r.Precision, []string{"fp32", "tf32"})
 	}
 	v.atLeast("run.log_every", r.LogEvery, 1)
 	v.atLeast("run.keep_last", r.KeepLast, 1)
@@ -166,7 +166,7 @@ func (v *checker) adversary(a *Adversary) {
 	v.word("adversary.norm", a.Norm, norms)
 	if _, given := v.cfg.origins["adversary.epsilon"]; !given && a.Epsilon == 0 {
 		v.fail("adversary.epsilon", "is missing: %s has no usual radius in the norm %s", v.cfg.Data.Dataset, a.Norm)
-	} else if v.length("adversary.epsilon", a.Epsilon, a.Norm) {
+	} else if v.length("adversary.epsilon", a.Epsilon, a.Norm) && a.Steps > 0 {
 		v.length("adversary.step_size", a.StepSize, a.Norm)
 	}
 	v.atLeast("adversary.steps", a.Steps, 1)
