@@ -31,6 +31,7 @@ type Run struct {
 	Resumed bool             // the folder held an earlier run, which goes on
 	Warn    func(msg string) // told, where set, that a torn checkpoint was passed over
 	lock    *flock.Flock
+	stop    func() error // set by tests: an error stands for a kill before a rename
 }
 
 // OpenRun creates or enters the run folder dir and locks it. A folder that
@@ -97,7 +98,7 @@ func (r *Run) acquire() error {
 	r.lock = flock.New(path, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
 	got, err := r.lock.TryLock()
 	if err != nil {
-		return osInput(r.Dir, "cannot write in the run folder", err)
+		return osInput(r.Dir, "cannot lock the run folder", err)
 	}
 	if !got {
 		holder := "another process"

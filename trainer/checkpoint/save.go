@@ -73,7 +73,7 @@ func (r *Run) SaveCheckpoint(stage, which string, model *File, info any, state *
 	if err != nil {
 		return err
 	}
-	if err := rotate(base); err != nil {
+	if err := r.rotate(base); err != nil {
 		return fmt.Errorf("cannot keep the previous checkpoint: %w", err)
 	}
 	if state == nil { // a torn save may have left one
@@ -82,7 +82,7 @@ func (r *Run) SaveCheckpoint(stage, which string, model *File, info any, state *
 		}
 	}
 	for _, t := range set {
-		if err := t.CloseAtomicallyReplace(); err != nil {
+		if err := r.step(t.CloseAtomicallyReplace); err != nil {
 			return fmt.Errorf("cannot write the checkpoint %s: %w", base+modelEnd, err)
 		}
 	}
@@ -143,17 +143,28 @@ func prepare(base string, model *File, info any, state *File) (set []*renameio.P
 // rotate moves a checkpoint to its .prev names. One without its .json, or with
 // files of the wrong size, is torn: it stays where it is to be overwritten, and
 // the .prev that stands in for it is left alone.
-func rotate(base string) error {
+func (r *Run) rotate(base string) error {
 	s, err := readSeal(base + sealEnd)
 	if err != nil || !s.present(base) {
 		return nil
 	}
 	for _, end := range []string{modelEnd, stateEnd, sealEnd} {
-		if err := os.Rename(base+end, base+prev+end); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err := r.step(func() error { return os.Rename(base+end, base+prev+end) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// step does one of the renames of a save, unless a test stops it there.
+func (r *Run) step(rename func() error) error {
+	if r.stop != nil {
+		if err := r.stop(); err != nil {
+			return err
+		}
+	}
+	return rename()
 }
 
 // present looks for the files of the seal by size, under both names.
