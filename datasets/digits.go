@@ -1,12 +1,12 @@
 package datasets
 
 import (
+	"image"
 	"math"
 	"runtime"
 	"sync"
 
 	"golang.org/x/image/vector"
-	"image"
 )
 
 const (
@@ -34,7 +34,7 @@ func limited(n, limit int) int {
 	return n
 }
 
-func drawDigits(faces [][10]outline, seed, domain uint64, n int) *Set {
+func drawDigits(faces [][10]*outline, seed, domain uint64, n int) *Set {
 	const size = digitsSide * digitsSide
 	set := &Set{
 		Name: "digits", N: n, C: 1, H: digitsSide, W: digitsSide, Classes: 10,
@@ -43,7 +43,7 @@ func drawDigits(faces [][10]outline, seed, domain uint64, n int) *Set {
 	// Every ten samples hold each digit once, so that any limit leaves the classes balanced.
 	for block := 0; block*10 < n; block++ {
 		ten := []uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
-		shuffle(newStream(seed, domain^1<<32, uint64(block)), ten)
+		shuffle(newStream(seed, domain+domainLabels, uint64(block)), ten)
 		copy(set.Labels[block*10:], ten)
 	}
 	workers := min(runtime.GOMAXPROCS(0), n)
@@ -84,15 +84,21 @@ func newBrush() *brush {
 }
 
 // draw renders one distorted digit into out, [28*28].
-func (b *brush) draw(s *stream, glyph outline, out []byte) {
+func (b *brush) draw(s *stream, glyph *outline, out []byte) {
 	place := newPlacement(s)
-	b.raster.Reset(digitsSide, digitsSide)
-	for _, contour := range glyph {
-		b.bent = b.bent[:0]
+	b.bent = b.bent[:0]
+	for _, contour := range glyph.contours {
 		for _, p := range contour {
 			b.bent = append(b.bent, place.apply(p))
 		}
-		b.edge = thicken(b.edge[:0], b.bent, place.stroke)
+	}
+	scale := fit(s, b.bent)
+	grow := clamp((place.stroke-glyph.stroke*scale*place.size())/2, 1)
+	b.raster.Reset(digitsSide, digitsSide)
+	rest := b.bent
+	for _, contour := range glyph.contours {
+		b.edge = thicken(b.edge[:0], rest[:len(contour)], grow)
+		rest = rest[len(contour):]
 		b.raster.MoveTo(float32(b.edge[0].x), float32(b.edge[0].y))
 		for _, p := range b.edge[1:] {
 			b.raster.LineTo(float32(p.x), float32(p.y))
@@ -104,9 +110,9 @@ func (b *brush) draw(s *stream, glyph outline, out []byte) {
 	for i, v := range b.mask.Pix {
 		b.values[i] = float64(v) / 255
 	}
-	b.blur(s.between(0, 0.16))
+	b.blur(s.between(0, 0.12))
 	// Gain above 1 saturates the strokes after the blur; the peak then sets how bright ink is.
-	gain, peak, noise := s.between(1, 1.5), s.between(0.8, 1), s.between(0, 0.08)
+	gain, peak, noise := s.between(1.5, 2.4), s.between(0.92, 1), s.between(0, 0.03)
 	for i, v := range b.values {
 		v = math.Min(v*gain, 1)*peak + noise*s.normal()
 		out[i] = uint8(math.Round(255 * math.Min(math.Max(v, 0), 1)))
@@ -140,12 +146,11 @@ func (b *brush) blur(w float64) {
 }
 
 // placement is the random geometry of one sample: an elastic distortion in the outline's own
-// coordinates, then an affine map to pixels.
+// coordinates, then a linear map to pixels (fit moves it into the image).
 type placement struct {
 	waves          [3]wave
 	xx, xy, yx, yy float64 // pixels per unit of the outline
-	x, y           float64 // the centre, in pixels
-	stroke         float64 // by how much the outline grows, in pixels
+	stroke         float64 // the width of a stroke, in pixels
 }
 
 // wave is one smooth displacement field of the elastic distortion.
@@ -158,21 +163,22 @@ func newPlacement(s *stream) *placement {
 		frequency := s.between(3, 7) // radians per glyph height
 		p.waves[i] = wave{
 			fx: frequency * math.Cos(angle), fy: frequency * math.Sin(angle), phase: s.between(0, 2*math.Pi),
-			dx: 0.045 * s.normal(), dy: 0.045 * s.normal(),
+			dx: 0.04 * s.normal(), dy: 0.04 * s.normal(),
 		}
 	}
-	height := s.between(15, 22)
-	width := height * s.between(0.75, 1.3)
-	turn := clamp(10*math.Pi/180*s.normal(), 0.5)
-	shear := clamp(0.18*s.normal(), 0.5)
+	height := s.between(18, 24)
+	width := height * s.between(0.8, 1.3)
+	turn := clamp(8*math.Pi/180*s.normal(), 0.5)
+	shear := clamp(0.15*s.normal(), 0.5)
 	sin, cos := math.Sincos(turn)
 	p.xx, p.xy = cos*width, (cos*shear-sin)*height
 	p.yx, p.yy = sin*width, (sin*shear+cos)*height
-	p.x = digitsSide/2 + clamp(1.3*s.normal(), 3)
-	p.y = digitsSide/2 + clamp(1.3*s.normal(), 3)
-	p.stroke = s.between(-0.25, 0.9)
+	p.stroke = s.between(0.11, 0.18) * height
 	return p
 }
+
+// size returns the pixels per unit of the outline, the mean over all directions.
+func (p *placement) size() float64 { return math.Sqrt(math.Abs(p.xx*p.yy - p.xy*p.yx)) }
 
 func clamp(v, limit float64) float64 { return math.Max(-limit, math.Min(limit, v)) }
 
@@ -183,7 +189,35 @@ func (p *placement) apply(at point) point {
 		bent.x += w.dx * v
 		bent.y += w.dy * v
 	}
-	return point{p.x + p.xx*bent.x + p.xy*bent.y, p.y + p.yx*bent.x + p.yy*bent.y}
+	return point{p.xx*bent.x + p.xy*bent.y, p.yx*bent.x + p.yy*bent.y}
+}
+
+// fit shrinks points, in pixels, where they are too large for the image with a margin, and moves them
+// near its middle. It returns the factor they shrank by.
+func fit(s *stream, points []point) (scale float64) {
+	const margin = 2.5
+	const room = digitsSide - 2*margin
+	lo, hi := bounds(points)
+	scale = math.Min(1, room/math.Max(hi.x-lo.x, hi.y-lo.y))
+	shift := func(lo, hi float64) float64 {
+		slack := (room - (hi-lo)*scale) / 2
+		return margin + slack + clamp(1.2*s.normal(), slack) - lo*scale
+	}
+	dx, dy := shift(lo.x, hi.x), shift(lo.y, hi.y)
+	for i, p := range points {
+		points[i] = point{p.x*scale + dx, p.y*scale + dy}
+	}
+	return scale
+}
+
+// bounds returns the corners of the points' bounding box.
+func bounds(points []point) (lo, hi point) {
+	lo, hi = point{math.Inf(1), math.Inf(1)}, point{math.Inf(-1), math.Inf(-1)}
+	for _, p := range points {
+		lo = point{math.Min(lo.x, p.x), math.Min(lo.y, p.y)}
+		hi = point{math.Max(hi.x, p.x), math.Max(hi.y, p.y)}
+	}
+	return lo, hi
 }
 
 // thicken appends the closed contour moved outwards by d pixels (inwards where d is negative). Fonts

@@ -3,6 +3,7 @@ package datasets
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"golang.org/x/image/font/gofont/gobold"
@@ -23,7 +24,10 @@ type point struct{ x, y float64 }
 
 // outline is a digit's shape: closed contours of short straight pieces, y downwards, centred on the
 // bounding box and scaled to a height of 1. Holes run against the outside.
-type outline [][]point
+type outline struct {
+	contours [][]point
+	stroke   float64 // the mean width of its strokes: the inked area over half the length of its edge
+}
 
 // faceData holds the embedded fonts. The small-caps faces are left out: their digits are goregular's.
 var faceData = [][]byte{
@@ -32,8 +36,8 @@ var faceData = [][]byte{
 }
 
 // outlines returns the digits 0 to 9 of every face; they are parsed once.
-var outlines = sync.OnceValues(func() ([][10]outline, error) {
-	faces := make([][10]outline, len(faceData))
+var outlines = sync.OnceValues(func() ([][10]*outline, error) {
+	faces := make([][10]*outline, len(faceData))
 	for i, data := range faceData {
 		font, err := sfnt.Parse(data)
 		if err != nil {
@@ -48,7 +52,7 @@ var outlines = sync.OnceValues(func() ([][10]outline, error) {
 	return faces, nil
 })
 
-func loadOutline(font *sfnt.Font, r rune) (outline, error) {
+func loadOutline(font *sfnt.Font, r rune) (*outline, error) {
 	var buf sfnt.Buffer
 	index, err := font.GlyphIndex(&buf, r)
 	if err != nil {
@@ -58,7 +62,7 @@ func loadOutline(font *sfnt.Font, r rune) (outline, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out outline
+	var out [][]point
 	var pen point
 	for _, s := range segments {
 		to := [3]point{toPoint(s.Args[0]), toPoint(s.Args[1]), toPoint(s.Args[2])}
@@ -72,7 +76,7 @@ func loadOutline(font *sfnt.Font, r rune) (outline, error) {
 		pen = piece[len(piece)-1]
 	}
 	normalise(out)
-	return out, nil
+	return &outline{contours: out, stroke: strokeWidth(out)}, nil
 }
 
 func toPoint(p fixed.Point26_6) point { return point{float64(p.X) / 64, float64(p.Y) / 64} }
@@ -102,17 +106,25 @@ func flatten(from point, op sfnt.SegmentOp, to [3]point) []point {
 	return out
 }
 
-// normalise centres the outline on its bounding box and scales it to a height of 1.
-func normalise(o outline) {
-	lo, hi := point{math.Inf(1), math.Inf(1)}, point{math.Inf(-1), math.Inf(-1)}
-	for _, contour := range o {
-		for _, p := range contour {
-			lo = point{math.Min(lo.x, p.x), math.Min(lo.y, p.y)}
-			hi = point{math.Max(hi.x, p.x), math.Max(hi.y, p.y)}
+// strokeWidth relies on holes counting as negative area.
+func strokeWidth(contours [][]point) float64 {
+	area, edge := 0.0, 0.0
+	for _, contour := range contours {
+		from := contour[len(contour)-1]
+		for _, to := range contour {
+			area += (from.x*to.y - to.x*from.y) / 2
+			edge += math.Hypot(to.x-from.x, to.y-from.y)
+			from = to
 		}
 	}
+	return math.Abs(area) / (edge / 2)
+}
+
+// normalise centres the contours on their bounding box and scales them to a height of 1.
+func normalise(contours [][]point) {
+	lo, hi := bounds(slices.Concat(contours...))
 	scale := 1 / (hi.y - lo.y)
-	for _, contour := range o {
+	for _, contour := range contours {
 		for i, p := range contour {
 			contour[i] = point{(p.x - (lo.x+hi.x)/2) * scale, (p.y - (lo.y+hi.y)/2) * scale}
 		}

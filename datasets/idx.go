@@ -131,9 +131,15 @@ func (g gzipReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// gzipFault is an archive that does not unpack.
+type gzipFault struct{ err error }
+
+func (e *gzipFault) Error() string { return e.err.Error() }
+func (e *gzipFault) Unwrap() error { return e.err }
+
 func gzipError(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return errors.New("the gzip file is truncated")
+		return &gzipFault{errors.New("the gzip file is truncated")}
 	}
-	return fmt.Errorf("the gzip file is corrupt (%w)", err)
+	return &gzipFault{fmt.Errorf("the gzip file is corrupt (%w)", err)}
 }

@@ -17,6 +17,7 @@ const (
 	domainSplit
 	domainDigitTrain
 	domainDigitTest
+	domainLabels = 1 << 32 // added to a part's domain
 )
 
 func mix64(x uint64) uint64 {
