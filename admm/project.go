@@ -29,7 +29,7 @@ func Groups(t Type, shape []int64) int64 {
 func Pruned(groups int64, ratio float64) int64 {
 	v := ratio * float64(groups-1)
 	k := math.Ceil(v)
-	if near := math.Round(v); math.Abs(v-near) <= 1e-12*float64(groups) { // 0.07*100 is 7.000000000000001
+	if near := math.Round(v); math.Abs(v-near) <= 1e-15*float64(groups) { // 0.07*100 is 7.000000000000001
 		k = near
 	}
 	return max(0, min(int64(k), groups-1))
