@@ -19,12 +19,26 @@ type Report struct {
 	// WorstCaseAccuracy counts a sample only if it is right under every attack.
 	WorstCaseAccuracy *float64 `json:"worst_case_accuracy,omitempty"`
 
+	// Attacks are the settings behind the robust accuracies.
+	Attacks []Attack `json:"attacks,omitempty"`
+
 	Stages []StageResult `json:"stages,omitempty"`
 	// Baselines are models trained or pruned otherwise, for comparison.
 	Baselines []StageResult `json:"baselines,omitempty"`
 	Sparsity  Sparsity      `json:"sparsity"`
 	Seed      uint64        `json:"seed"`
 	Version   string        `json:"version"`
+}
+
+// Attack is an evaluation attack with all its settings. Epsilon and StepSize
+// are in pixels' units, which run from 0 to 1.
+type Attack struct {
+	Name        string  `json:"name"`
+	Norm        string  `json:"norm"` // Linf or L2
+	Epsilon     float64 `json:"epsilon"`
+	StepSize    float64 `json:"step_size"`
+	Steps       int     `json:"steps"`
+	RandomStart bool    `json:"random_start"`
 }
 
 // StageResult is one stage's outcome, or a baseline's. ImagesPerSecond is
