@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 )
@@ -111,6 +112,9 @@ func (d *decoder) ratios(at origin, node *yaml.Node) {
 		d.problems.add(at, "prune.ratios %s: a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9} is needed", describe(node))
 		return
 	}
+	for _, one := range d.cfg.Prune.Ratios {
+		delete(d.cfg.origins, "prune.ratios."+one.Layer)
+	}
 	d.cfg.Prune.Ratios = nil
 	d.cfg.origins["prune.ratios"] = at
 	d.mapping(node, "prune.ratios.", func(layer string, line origin, value *yaml.Node) {
@@ -132,14 +136,14 @@ func (d *decoder) ratio(layer string, at origin, node *yaml.Node) {
 		d.problems.add(at, "prune.ratios.%s %s: %s", clip(layer), describe(node), need)
 		return
 	}
-	d.cfg.origins["prune.ratios."+layer] = at
-	for i := range d.cfg.Prune.Ratios {
-		if d.cfg.Prune.Ratios[i].Layer == layer {
-			d.cfg.Prune.Ratios[i] = entry
-			return
-		}
+	key := "prune.ratios." + layer
+	if _, given := d.cfg.origins[key]; given {
+		same := func(one LayerRatio) bool { return one.Layer == layer }
+		d.cfg.Prune.Ratios[slices.IndexFunc(d.cfg.Prune.Ratios, same)] = entry
+	} else {
+		d.cfg.Prune.Ratios = append(d.cfg.Prune.Ratios, entry)
 	}
-	d.cfg.Prune.Ratios = append(d.cfg.Prune.Ratios, entry)
+	d.cfg.origins[key] = at
 }
 
 // decodeValue stores a node in a field, or says what the field needs instead.
@@ -168,10 +172,11 @@ func decodeValue(field reflect.Value, node *yaml.Node) (need string) {
 		}
 		field.SetUint(value)
 	case bool:
-		if !scalar || node.Tag != "!!bool" {
+		yes := strings.EqualFold(node.Value, "true")
+		if !scalar || node.Tag != "!!bool" || !yes && !strings.EqualFold(node.Value, "false") {
 			return "true or false is needed"
 		}
-		field.SetBool(strings.EqualFold(node.Value, "true"))
+		field.SetBool(yes)
 	case string:
 		if isNull(node) {
 			field.SetString("")
@@ -220,7 +225,10 @@ func knownTag(node *yaml.Node) bool {
 	return slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool", "!!timestamp"}, node.Tag)
 }
 
-func oneLine(text string) bool { return !strings.ContainsFunc(text, unicode.IsControl) }
+// oneLine is true for text that reads back from YAML as it is.
+func oneLine(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
 
 // kindOf names a node's kind.
 func kindOf(node *yaml.Node) string {

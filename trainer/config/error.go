@@ -26,6 +26,9 @@ type origin struct {
 func (o origin) prefix(name string) string {
 	switch {
 	case o.set != "":
+		if !oneLine(o.set) {
+			return fmt.Sprintf("--set %q: ", clip(o.set))
+		}
 		return "--set " + clip(o.set) + ": "
 	case name == "":
 		return ""

@@ -24,6 +24,8 @@ func FuzzParse(f *testing.F) {
 		{smallest + "prune: {ratios: {a: 1/3, 'b c': 0.5, \"\\u2028\": 0}}", "evaluate.attacks=[pgd-10]"},
 		{"a: &a [*a, *a]\nrun: {<<: *a, name: *a}", "run.name=''"},
 		{smallest + "run: {name: !!binary aGk=, seed: 0x1f, out_dir: 2001-01-01}", "data.dir=\"a: #\""},
+		{"{{},<<}", "prune.ratios.a\xbb=0.8"},
+		{"<<:\n? -", "a.b={{},<<}"},
 		{"? {a: b}\n: - c\n--- !!x\n...", "=="},
 		{"run:\n\tname: x", "run.name=|\n  a"},
 	} {

@@ -74,6 +74,7 @@ func TestWrongTypes(t *testing.T) {
 		{"adversary: {epsilon: .nan}", `configs/x.yaml:4: adversary.epsilon is ".nan": ` + number},
 		{"adversary: {epsilon: {a: 1}}", `configs/x.yaml:4: adversary.epsilon is a mapping: ` + number},
 		{"adversary: {random_start: yes}", `configs/x.yaml:4: adversary.random_start is "yes": true or false is needed`},
+		{"adversary: {random_start: !!bool maybe}", `configs/x.yaml:4: adversary.random_start is "maybe": true or false is needed`},
 		{"adversary: {norm: [2]}", `configs/x.yaml:4: adversary.norm is [2]: one line of text is needed`},
 		{"run: {name: !!binary aGk=}", `configs/x.yaml:4: run.name has the tag !!binary: one line of text is needed`},
 		{`run: {name: "a\nb"}`, `configs/x.yaml:4: run.name is "a\nb": one line of text is needed`},
@@ -203,7 +204,8 @@ func TestWrongSets(t *testing.T) {
 		"prune.ratios.fc1=[]":      "--set prune.ratios.fc1=[]: prune.ratios.fc1 is []: a number such as 0.3, 1e-4 or 8/255 is needed",
 		"prune.ratios={fc1: x}":    `--set prune.ratios={fc1: x}: prune.ratios.fc1 is "x": a number such as 0.3, 1e-4 or 8/255 is needed`,
 		"prune.ratios.=0.5":        `--set prune.ratios.=0.5: prune.ratios names a layer "": a name such as conv1.weight is needed`,
-		"run.name=a\nb: c":         "--set run.name=a\nb: c: not valid YAML: mapping values are not allowed in this context",
+		"prune.ratios.\xff=0.5":    `--set "prune.ratios.\xff=0.5": prune.ratios names a layer "\xff": a name such as conv1.weight is needed`,
+		"run.name=a\nb: c":         `--set "run.name=a\nb: c": not valid YAML: mapping values are not allowed in this context`,
 	} {
 		assert.Equal(t, []string{want}, problemsOf(t, smallest, set), set)
 	}

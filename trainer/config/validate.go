@@ -221,12 +221,14 @@ func (p *Prune) any() bool {
 }
 
 func (v *checker) evaluate(e *Evaluate) {
-	for i, name := range e.Attacks {
+	seen := map[string]bool{}
+	for _, name := range e.Attacks {
 		if _, err := ParseAttack(name); err != nil {
 			v.fail("evaluate.attacks", "has a wrong entry: %v", err)
-		} else if slices.Contains(e.Attacks[:i], name) {
+		} else if seen[name] {
 			v.fail("evaluate.attacks", "holds %s twice", name)
 		}
+		seen[name] = true
 	}
 	if e.Epsilon != 0 {
 		v.length("evaluate.epsilon", e.Epsilon, v.cfg.Adversary.Norm)
@@ -234,12 +236,13 @@ func (v *checker) evaluate(e *Evaluate) {
 	if e.StepSize != 0 {
 		v.length("evaluate.step_size", e.StepSize, v.cfg.Adversary.Norm)
 	}
-	for i, name := range e.Baselines {
+	for _, name := range e.Baselines {
 		if !slices.Contains(baselines, name) {
 			v.fail("evaluate.baselines", "holds %q: natural and one_shot are known", clip(name))
-		} else if slices.Contains(e.Baselines[:i], name) {
+		} else if seen[name] {
 			v.fail("evaluate.baselines", "holds %s twice", name)
 		}
+		seen[name] = true
 	}
 	if slices.Contains(e.Baselines, "natural") && v.cfg.Pretrain.Epochs == 0 {
 		v.relate("evaluate.baselines", "holds natural, which is trained as the pretrain section says: pretrain.epochs above 0 is needed")
