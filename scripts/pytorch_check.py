@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Load a rapt checkpoint of an MNIST model into plain PyTorch and measure it.
+
+A second opinion on `rapt eval`: the models are written here as ordinary
+nn.Module classes, the weights are loaded by name with strict=True, and the PGD
+attack is PyTorch's own autograd. Needs python3 with torch and numpy only.
+
+    scripts/pytorch_check.py RUN/checkpoints/retrain/best.safetensors --data DIR
+
+DIR holds t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, gzip (.gz) or plain.
+Prints one JSON object; accuracies are fractions.
+"""
+import argparse
+import gzip
+import json
+import os
+import struct
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+
+def read_safetensors(path):
+    """Returns (state dict, metadata)."""
+    types = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
+    with open(path, "rb") as f:
+        blob = f.read()
+    (n,) = struct.unpack("<Q", blob[:8])
+    header = json.loads(blob[8 : 8 + n])
+    meta = header.pop("__metadata__", {})
+    state = {}
+    for name, t in header.items():
+        begin, end = (8 + n + o for o in t["data_offsets"])
+        a = np.frombuffer(blob[begin:end], types[t["dtype"]]).reshape(t["shape"])
+        state[name] = torch.from_numpy(a.copy())
+    return state, meta
+
+
+class LeNet(nn.Module):
+    """The MNIST LeNets. Returns log-probabilities of [N, 1, 28, 28] images in [0, 1]."""
+
+    def __init__(self, c1, c2, hidden, padding, batch_norm):
+        super().__init__()
+        side = 7 if padding else 4
+        self.conv1 = nn.Conv2d(1, c1, 5, padding=padding)
+        self.conv2 = nn.Conv2d(c1, c2, 5, padding=padding)
+        self.fc1 = nn.Linear(c2 * side * side, hidden)
+        self.fc2 = nn.Linear(hidden, 10)
+        self.batch_norm = batch_norm
+        if batch_norm:
+            self.conv1_bn = nn.BatchNorm2d(c1)
+            self.conv2_bn = nn.BatchNorm2d(c2)
+            self.fc1_bn = nn.BatchNorm1d(hidden)
+
+    def forward(self, x):
+        norm = lambda name, x: getattr(self, name)(x) if self.batch_norm else x
+        x = F.max_pool2d(F.relu(norm("conv1_bn", self.conv1(x))), 2)
+        x = F.max_pool2d(F.relu(norm("conv2_bn", self.conv2(x))), 2)
+        x = F.relu(norm("fc1_bn", self.fc1(x.flatten(1))))
+        return F.log_softmax(self.fc2(x), 1)
+
+
+def build(arch, state):
+    """Makes the model; lenet_adv takes its width from the checkpoint's shapes."""
+    if arch == "lenet_adv":
+        w = state["conv1.weight"].shape[0] // 2
+        return LeNet(2 * w, 4 * w, 64 * w, 2, False)
+    if arch in ("lenet", "lenet_bn"):
+        return LeNet(20, 50, 500, 0, arch == "lenet_bn")
+    sys.exit(f"pytorch_check: no architecture {arch!r} here; give --arch lenet, lenet_bn or lenet_adv")
+
+
+def read_idx(folder, name):
+    for path, opener in ((os.path.join(folder, name + ".gz"), gzip.open), (os.path.join(folder, name), open)):
+        if os.path.exists(path):
+            with opener(path, "rb") as f:
+                blob = f.read()
+            dims = struct.unpack(f">{blob[3]}I", blob[4 : 4 + 4 * blob[3]])
+            return np.frombuffer(blob, np.uint8, offset=4 + 4 * blob[3]).reshape(dims)
+    sys.exit(f"pytorch_check: {folder} holds neither {name}.gz nor {name}")
+
+
+def pgd(model, x, y, eps, step, steps, generator):
+    """Linf projected gradient ascent on the cross-entropy from a random start."""
+    delta = (torch.rand(x.shape, generator=generator) * 2 - 1) * eps
+    adv = (x + delta).clamp(0, 1)
+    for _ in range(steps):
+        adv.requires_grad_(True)
+        loss = F.nll_loss(model(adv), y, reduction="sum")
+        (grad,) = torch.autograd.grad(loss, adv)
+        with torch.no_grad():
+            adv = adv + step * grad.sign()
+            adv = torch.min(torch.max(adv, x - eps), x + eps).clamp(0, 1)
+    return adv.detach()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("checkpoint")
+    p.add_argument("--data", required=True, help="folder with the MNIST test files")
+    p.add_argument("--arch", help="lenet, lenet_bn or lenet_adv; default: what the checkpoint says")
+    p.add_argument("--eps", type=float, default=0.3)
+    p.add_argument("--step", type=float, default=0.01)
+    p.add_argument("--steps", type=int, default=40)
+    p.add_argument("--limit", type=int, default=0, help="only the first so many images")
+    p.add_argument("--batch", type=int, default=500)
+    p.add_argument("--threads", type=int, default=0)
+    p.add_argument("--seed", type=int, default=0)
+    a = p.parse_args()
+    if a.threads:
+        torch.set_num_threads(a.threads)
+
+    state, meta = read_safetensors(a.checkpoint)
+    arch = a.arch or meta.get("arch", "")
+    model = build(arch, state)
+    model.load_state_dict(state, strict=True)
+    model.eval()
+    for q in model.parameters():
+        q.requires_grad_(False)
+
+    images = torch.from_numpy(read_idx(a.data, "t10k-images-idx3-ubyte").astype(np.float32) / 255).unsqueeze(1)
+    labels = torch.from_numpy(read_idx(a.data, "t10k-labels-idx1-ubyte").astype(np.int64))
+    n = min(a.limit or len(labels), len(labels))
+    generator = torch.Generator().manual_seed(a.seed)
+    clean = robust = 0
+    for i in range(0, n, a.batch):
+        x, y = images[i : min(i + a.batch, n)], labels[i : min(i + a.batch, n)]
+        with torch.no_grad():
+            clean += int((model(x).argmax(1) == y).sum())
+        adv = pgd(model, x, y, a.eps, a.step, a.steps, generator)
+        assert (adv - x).abs().max() <= a.eps + 1e-6 and adv.min() >= 0 and adv.max() <= 1
+        with torch.no_grad():
+            robust += int((model(adv).argmax(1) == y).sum())
+
+    weights = [v for k, v in state.items() if k.endswith("weight") and v.dim() > 1]
+    zeros = sum(int((v == 0).sum()) for v in weights)
+    print(json.dumps({
+        "torch": torch.__version__, "arch": arch, "examples": n,
+        "parameters": sum(q.numel() for q in model.parameters()),
+        "sparsity": zeros / sum(v.numel() for v in weights),
+        "clean_accuracy": clean / n,
+        "robust_accuracy": {f"pgd-{a.steps}": robust / n},
+        "eps": a.eps, "step": a.step,
+    }))
+
+
+if __name__ == "__main__":
+    main()
