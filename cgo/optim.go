@@ -25,6 +25,7 @@ type optimizer struct {
 	steps   int64
 }
 
+// newOptimizer makes the buffers in the innermost open scope: they live as long as it does.
 func newOptimizer(params []Tensor, kinds ...string) optimizer {
 	o := optimizer{params: params, kinds: kinds}
 	if len(params) > 0 {
@@ -34,7 +35,6 @@ func newOptimizer(params []Tensor, kinds ...string) optimizer {
 		var list []Tensor
 		for _, p := range params {
 			z := o.s.Full(0, p.DType(), p.Shape()...)
-			o.s.Keep(z)
 			list = append(list, z)
 		}
 		o.buffers = append(o.buffers, list)
@@ -68,7 +68,7 @@ type sgd struct {
 }
 
 // SGD is stochastic gradient descent with PyTorch's momentum, weight decay and Nesterov form.
-// The parameters' session owns its buffers.
+// Its buffers belong to the innermost open scope.
 func SGD(params []Tensor, momentum, weightDecay float64, nesterov bool) Optimizer {
 	o := &sgd{momentum: momentum, weightDecay: weightDecay, nesterov: nesterov}
 	if momentum == 0 {
@@ -103,6 +103,7 @@ type adam struct {
 }
 
 // Adam is PyTorch's Adam (betas 0.9 and 0.999, eps 1e-8) with weight decay added to the gradient.
+// Its buffers belong to the innermost open scope.
 func Adam(params []Tensor, weightDecay float64) Optimizer {
 	return &adam{newOptimizer(params, "exp_avg", "exp_avg_sq"), 0.9, 0.999, 1e-8, weightDecay}
 }

@@ -107,6 +107,19 @@ func (m *Model) Parameters() int64 {
 	return n
 }
 
+// ResetBuffers puts running statistics back to where they start: mean 0, variance 1.
+func (m *Model) ResetBuffers() {
+	for _, e := range m.State {
+		switch {
+		case !e.Buffer:
+		case strings.HasSuffix(e.Name, "running_var"):
+			e.Tensor.Fill_(1)
+		default:
+			e.Tensor.Fill_(0)
+		}
+	}
+}
+
 // Replica builds the same network in another session of the same device: its parameters are m's own storage, so an
 // update of m is seen at once; its buffers are copies. The replica's gradients are its own.
 func (m *Model) Replica(s *torch.Session) (*Model, error) {

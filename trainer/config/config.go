@@ -53,7 +53,7 @@ func (r Run) Threads() int {
 // Data says what is trained and tested on.
 type Data struct {
 	Dataset       string `yaml:"dataset"`         // required
-	Dir           string `yaml:"dir"`             // folder of the data set's files; default data
+	Dir           string `yaml:"dir"`             // folder of the data set's files; empty: $RAPT_DATA_DIR, or where that is unset data
 	Validation    Number `yaml:"validation"`      // held out of the training set: below 1 a fraction, from 1 a count; default 0.05
 	TrainLimit    int    `yaml:"train_limit"`     // use the first so many training images; 0 is all
 	TestLimit     int    `yaml:"test_limit"`      // use the first so many test images; 0 is all

@@ -75,7 +75,6 @@ func (c *Config) complete() {
 	fill(c, "run.log_every", &c.Run.LogEvery, 50)
 	fill(c, "run.keep_last", &c.Run.KeepLast, 2)
 
-	fill(c, "data.dir", &c.Data.Dir, "data")
 	fill(c, "data.validation", &c.Data.Validation, 0.05)
 	fill(c, "data.batch_size", &c.Data.BatchSize, 128)
 	fill(c, "data.eval_batch_size", &c.Data.EvalBatchSize, 1000)

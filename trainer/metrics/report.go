@@ -53,6 +53,7 @@ type StageResult struct {
 	Loss            float64            `json:"loss"`
 	Sparsity        float64            `json:"sparsity"`
 	Compression     float64            `json:"compression"`
+	WorstCase       *float64           `json:"worst_case_accuracy,omitempty"`
 }
 
 // Sparsity sums up the pruned layers of a model.

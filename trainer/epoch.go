@@ -1,0 +1,126 @@
+package trainer
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"go.uber.org/zap"
+
+	"rapt/adversarial"
+	torch "rapt/cgo"
+)
+
+// endEpoch validates the model, keeps it if it is the best so far, and updates Z and U where that is due. A model
+// is judged by its accuracy under the attack it is trained against; a naturally trained one by its clean accuracy.
+func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) error {
+	lead := p.team.members[0]
+	epoch := st.saved.Epoch
+	attacks := []adversarial.PGD{p.attack}
+	acc, err := p.team.measure(ctx, p.val, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+	if err != nil {
+		return err
+	}
+	if math.IsNaN(acc.loss) || math.IsInf(acc.loss, 0) {
+		return p.notFinite(st, epoch, st.saved.Step-1)
+	}
+	robust := acc.robust[p.attack.Name()]
+	score := robust
+	if st.target.natural {
+		score = acc.clean
+	}
+	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
+	values := map[string]float64{
+		"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
+		"train/images_per_sec": float64(st.saved.Images) / st.saved.Training,
+		"val/clean_acc":        acc.clean, "val/pgd_acc": robust, "time/epoch_s": time.Since(began).Seconds(),
+	}
+	p.log.Info("epoch", zap.String("stage", st.name), zap.Int("epoch", epoch+1), zap.String("loss", short(st.saved.Loss/seen)),
+		zap.String("train", percent(st.saved.Right/seen)), zap.String("val_clean", percent(acc.clean)), zap.String("val_pgd", percent(robust)),
+		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Since(began).Round(100*time.Millisecond)))
+	if st.admm && (epoch+1)%st.conf.UpdateEvery == 0 {
+		if err := p.updateADMM(ctx, st, values); err != nil {
+			return err
+		}
+	}
+	if st.masks != nil {
+		if n, err := st.masks.revived(lead.s); err != nil {
+			return err
+		} else if n > 0 {
+			return faultf("%d pruned weights came back to life in stage %s", int(n), st.name)
+		}
+	}
+	if err := p.logSparsity(st, values); err != nil {
+		return err
+	}
+	if lead.s.Device().IsCUDA() {
+		if m, err := lead.s.CUDAMemory(); err == nil {
+			values["gpu/mem_mb"] = float64(m.AllocatedPeak) / 1e6
+		}
+	}
+	steps := p.stepsPerEpoch()
+	if err := p.metrics.LogEpoch(st.name, epoch+1, st.offset+int64((epoch+1)*steps), values); err != nil {
+		return err
+	}
+	st.saved.Epoch, st.saved.Step, st.saved.Loss, st.saved.Right = epoch+1, 0, 0, 0
+	st.saved.Validation = map[string]float64{"clean_accuracy": acc.clean, p.attack.Name(): robust}
+	// What ADMM hands on is where it ends, not where it scored best: W nears Z with every update.
+	if st.admm || score >= st.saved.Best {
+		st.saved.Best = score
+		return p.save(st, "best")
+	}
+	return nil
+}
+
+func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
+	if st.masks == nil {
+		return nil
+	}
+	sum, err := p.sparsityNow()
+	if err != nil {
+		return err
+	}
+	values["sparsity/total"] = sum.Sparsity
+	for _, l := range sum.Layers {
+		values["sparsity/"+l.Name] = l.Sparsity
+	}
+	return nil
+}
+
+// updateADMM moves Z and U, and judges what the model would be if it were pruned hard now.
+func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
+	lead := p.team.members[0]
+	residuals, err := st.split.Update()
+	if err != nil {
+		return err
+	}
+	worst := 0.0
+	for _, r := range residuals {
+		values["admm/primal/"+r.Name], values["admm/dual/"+r.Name] = r.Primal, r.Dual
+		worst = max(worst, r.PrimalRel)
+	}
+	penalty, err := st.split.Penalty().Item()
+	if err != nil {
+		return err
+	}
+	values["admm/rho"], values["admm/loss"] = st.split.Rho(), penalty
+	var kept []torch.Tensor
+	var acc accuracies
+	lead.s.Do(func() {
+		now := p.plan.pruneNow(lead)
+		for _, w := range now.params {
+			kept = append(kept, w.Detach().Clone())
+		}
+		now.apply(lead.s)
+		acc, err = p.team.measure(ctx, p.val, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		lead.s.CopyLists_(now.params, kept)
+	})
+	if err != nil {
+		return err
+	}
+	values["admm/hard_prune_clean_acc"], values["admm/hard_prune_pgd_acc"] = acc.clean, acc.robust[p.attack.Name()]
+	p.log.Info("Z and U updated", zap.String("rho", short(st.split.Rho())), zap.String("penalty", short(penalty)),
+		zap.String("largest_primal", percent(worst)), zap.String("pruned_now_clean", percent(acc.clean)),
+		zap.String("pruned_now_pgd", percent(acc.robust[p.attack.Name()])))
+	return lead.s.Err()
+}

@@ -1,0 +1,278 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"rapt/admm"
+	"rapt/adversarial"
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/datasets"
+	"rapt/models"
+	"rapt/trainer/checkpoint"
+	"rapt/trainer/config"
+	"rapt/trainer/metrics"
+)
+
+// ChooseDevice turns auto, cpu, cuda or cuda:N into a device that is there. auto is the first GPU, else the CPU.
+func ChooseDevice(name string) (torch.Device, error) {
+	if name == "" || name == "auto" {
+		if torch.CUDADeviceCount() > 0 {
+			return torch.CUDA(0), nil
+		}
+		return torch.CPU, nil
+	}
+	dev, err := torch.NewDevice(name)
+	if err != nil {
+		return dev, &InputError{err}
+	}
+	if n := torch.CUDADeviceCount(); dev.IsCUDA() && dev.Index() >= n {
+		why := fmt.Sprintf("this machine shows %d GPUs", n)
+		if !torch.BuiltWithCUDA() {
+			why = "libtorch " + torch.Version() + " is built for the CPU only"
+		}
+		return dev, &InputError{fmt.Errorf("there is no device %s: %s", name, why)}
+	}
+	return dev, nil
+}
+
+// CheckpointOf finds the checkpoint that path means: the file itself, or the model that a run's folder ended with.
+func CheckpointOf(path string) (string, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", &InputError{fmt.Errorf("%s: there is no such checkpoint or run folder", path)}
+	}
+	if err != nil {
+		return "", &InputError{err}
+	}
+	if !info.IsDir() {
+		return path, nil
+	}
+	for _, stage := range []string{"retrain", "admm", "pretrain"} {
+		file := filepath.Join(path, "checkpoints", stage, "best.safetensors")
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+	}
+	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/{retrain,admm,pretrain}/best.safetensors", path)}
+}
+
+// opened is a checkpoint that is about to be judged.
+type opened struct {
+	described
+	path string
+	file *checkpoint.File
+	test *datasets.Set
+	dev  torch.Device
+}
+
+func openModel(path, dataDir, device string, limit int) (*opened, error) {
+	file, err := CheckpointOf(path)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{path: file}
+	if o.file, err = checkpoint.Read(file); err != nil {
+		return nil, err
+	}
+	if o.described, err = describe(file, o.file.Metadata); err != nil {
+		return nil, err
+	}
+	parts, err := datasets.Load(datasets.Options{Dataset: o.dataset, Dir: dataDir, TestLimit: limit, Seed: o.seed})
+	if err != nil {
+		return nil, err
+	}
+	o.test = parts.Test
+	o.dev, err = ChooseDevice(device)
+	return o, err
+}
+
+// with loads the checkpoint into a team and runs f.
+func (o *opened) with(workers int, f func(*team, *images) error) error {
+	if workers == 0 {
+		workers = runtime.NumCPU()
+	}
+	if err := torch.SetTF32(false); err != nil {
+		return err
+	}
+	build := func(s *torch.Session) (*models.Model, error) { return models.New(s, o.spec, nil) }
+	return gather(o.dev, workers, build, func(t *team) error {
+		if err := t.load(o.path, o.file); err != nil {
+			return err
+		}
+		d, err := t.upload(o.test)
+		if err != nil {
+			return err
+		}
+		return f(t, d)
+	})
+}
+
+// Evaluate measures a checkpoint on its data set's test images: clean and robust accuracy, and sparsity.
+func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
+	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
+	if err != nil {
+		return nil, err
+	}
+	attacks, err := m.chosen(o)
+	if err != nil {
+		return nil, err
+	}
+	report, err := m.report()
+	if err != nil {
+		return nil, err
+	}
+	report.Seed, report.Version = m.seed, o.Version
+	if o.Seed != 0 {
+		report.Seed = o.Seed
+	}
+	progress := metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
+	err = m.with(o.Workers, func(t *team, d *images) error {
+		report.Parameters = t.members[0].model.Parameters()
+		progress.Start("eval", d.n)
+		defer progress.Done()
+		acc, err := t.measure(ctx, d, attacks, max(o.BatchSize, 1), key(report.Seed, "test"), func(done int) { progress.Update(done, 0, 0) })
+		report.CleanAccuracy, report.RobustAccuracy, report.WorstCaseAccuracy = &acc.clean, acc.robust, &acc.worst
+		return err
+	})
+	return report, err
+}
+
+// Attacks are the attacks that Evaluate runs for o, with all their settings.
+func Attacks(o EvalOptions) ([]adversarial.PGD, error) {
+	file, err := CheckpointOf(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	meta, _, err := checkpoint.ReadHeader(file)
+	if err != nil {
+		return nil, err
+	}
+	d, err := describe(file, meta)
+	if err != nil {
+		return nil, err
+	}
+	return d.chosen(o)
+}
+
+// chosen resolves the attacks asked for. What is not asked for is as in the run that trained the checkpoint.
+func (d described) chosen(o EvalOptions) ([]adversarial.PGD, error) {
+	names := o.Attacks
+	if len(names) == 0 {
+		names = d.attacks
+	}
+	var out []adversarial.PGD
+	for _, name := range names {
+		steps, err := config.ParseAttack(name)
+		if err != nil {
+			return nil, &InputError{err}
+		}
+		a := d.attack
+		a.Steps = steps
+		if o.Epsilon > 0 {
+			a.Epsilon = o.Epsilon
+		}
+		if o.StepSize > 0 {
+			a.StepSize = o.StepSize
+		}
+		if a.Norm == adversarial.Linf && a.Epsilon > 1 {
+			return nil, &InputError{fmt.Errorf("epsilon is %g: pixels are in [0,1], did you mean %g/255?", a.Epsilon, a.Epsilon)}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// report is what can be said without running the model.
+func (o *opened) report() (*metrics.Report, error) {
+	r := &metrics.Report{Schema: 1, Name: filepath.Base(o.path), Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
+		Version: o.file.Metadata["rapt_version"]}
+	kind, err := admm.ParseType(o.sparsity)
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("%s: its metadata: %w", o.path, err)}
+	}
+	err = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		model, err := models.New(s, o.spec, nil)
+		if err != nil {
+			return err
+		}
+		r.Parameters = model.Parameters()
+		var layers []metrics.LayerSparsity
+		for _, e := range weights(model, kind) {
+			l, err := layerOf(o.file, e.Name)
+			if err != nil {
+				return &InputError{fmt.Errorf("%s: %w", o.path, err)}
+			}
+			layers = append(layers, l)
+		}
+		r.Sparsity = metrics.Summarise(string(kind), layers)
+		return nil
+	})
+	return r, err
+}
+
+// SparsityOf reports a checkpoint's sparsity alone.
+func SparsityOf(path string) (*metrics.Report, error) {
+	file, err := CheckpointOf(path)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{path: file}
+	if o.file, err = checkpoint.Read(file); err != nil {
+		return nil, err
+	}
+	if o.described, err = describe(file, o.file.Metadata); err != nil {
+		return nil, err
+	}
+	return o.report()
+}
+
+// Predict writes a checkpoint's logits on its data set's test images, in order: logits [N, classes] F32, labels [N] I64.
+func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
+	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
+	if err != nil {
+		return 0, err
+	}
+	out := &checkpoint.File{Metadata: map[string]string{"dataset": m.dataset, "arch": m.spec.Arch, "checkpoint": filepath.Base(m.path)}}
+	err = m.with(1, func(t *team, d *images) error {
+		lead := t.members[0]
+		var logits []float32
+		batch := o.BatchSize
+		if batch <= 0 {
+			batch = chunkSize
+		}
+		for at := 0; at < d.n; at += batch {
+			if ctx.Err() != nil {
+				return ErrInterrupted
+			}
+			var part []float32
+			lead.s.NoGrad(func() {
+				lead.s.Do(func() {
+					x, _ := lead.slice(d, at, min(at+batch, d.n))
+					part, err = lead.model.Forward(x, nn.Eval).Float32s()
+				})
+			})
+			if err != nil {
+				return err
+			}
+			logits = append(logits, part...)
+		}
+		labels, err := d.labels.Int64s()
+		if err != nil {
+			return err
+		}
+		n = d.n
+		out.Tensors = []checkpoint.Tensor{checkpoint.F32("logits", []int64{int64(n), int64(m.spec.Classes)}, logits), checkpoint.I64("labels", []int64{int64(n)}, labels)}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, checkpoint.Write(o.Out, out)
+}

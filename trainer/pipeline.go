@@ -1,0 +1,261 @@
+package trainer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"go.uber.org/zap"
+
+	"rapt/adversarial"
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/datasets"
+	"rapt/models"
+	"rapt/trainer/checkpoint"
+	"rapt/trainer/config"
+	"rapt/trainer/metrics"
+)
+
+// pipeline is one run: what its stages share.
+type pipeline struct {
+	cfg     *config.Config
+	options RunOptions
+	spec    models.Spec
+	parts   *datasets.Parts
+	plan    *pruning
+	attack  adversarial.PGD   // trained against, and validated with
+	judges  []adversarial.PGD // the test's
+
+	run      *checkpoint.Run
+	log      *zap.Logger
+	metrics  *metrics.Logger
+	progress metrics.Progress
+
+	team             *team
+	train, val, test *images
+}
+
+// Run trains, prunes, retrains and evaluates as cfg says, or goes on where an earlier Run of the same config stopped.
+// What is wrong with the input is found before any work. When ctx ends, all is saved and the error is ErrInterrupted.
+func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics.Report, err error) {
+	p := &pipeline{cfg: cfg, options: o}
+	dev, err := p.prepare()
+	if err != nil {
+		return nil, err
+	}
+	if p.run, err = checkpoint.OpenRun(p.dir(), checkpoint.Options{Resume: true, Overwrite: o.Overwrite}); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.run.Close()) }()
+	if p.run.Resumed {
+		if err := p.sameConfig(); err != nil {
+			return nil, err
+		}
+	}
+	p.progress = metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
+	var closeLog func() error
+	if p.log, closeLog, err = metrics.NewLog(p.run.Path("log.txt"), p.progress, false); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			p.log.Error("ended", zap.Error(err))
+		}
+		err = errors.Join(err, closeLog())
+	}()
+	p.run.Warn = func(msg string) { p.log.Warn(msg) }
+	err = gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
+		p.team = t
+		report, err = p.do(ctx)
+		return err
+	})
+	return report, err
+}
+
+// prepare checks all that can be checked before any work.
+func (p *pipeline) prepare() (torch.Device, error) {
+	c := p.cfg
+	var err error
+	if p.parts, err = datasets.Load(datasets.Options{Dataset: c.Data.Dataset, Dir: c.Data.Dir, Validation: float64(c.Data.Validation),
+		TrainLimit: c.Data.TrainLimit, TestLimit: c.Data.TestLimit, Seed: c.Run.Seed}); err != nil {
+		return torch.CPU, err
+	}
+	set := p.parts.Train
+	p.spec = models.Spec{Arch: c.Model.Arch, Width: c.Model.Width, Init: c.Model.Init, Classes: set.Classes}
+	if err := models.Check(p.spec); err != nil {
+		return torch.CPU, c.Errorf("model.arch", "%v", err)
+	}
+	if in := models.InputOf(c.Model.Arch); in != [3]int64{int64(set.C), int64(set.H), int64(set.W)} {
+		return torch.CPU, c.Errorf("model.arch", "%s takes images of %d x %d x %d, %s has %d x %d x %d",
+			c.Model.Arch, in[0], in[1], in[2], c.Data.Dataset, set.C, set.H, set.W)
+	}
+	if p.parts.Validation.N == 0 {
+		return torch.CPU, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")
+	}
+	dev, err := ChooseDevice(c.Run.Device)
+	if err != nil {
+		return dev, c.Errorf("run.device", "%v", err)
+	}
+	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
+		return dev, err
+	}
+	if err := torch.SetDeterministic(c.Run.Deterministic); err != nil {
+		return dev, err
+	}
+	return dev, p.attacks()
+}
+
+func (p *pipeline) attacks() error {
+	a := p.cfg.Adversary
+	norm, err := adversarial.ParseNorm(a.Norm)
+	if err != nil {
+		return p.cfg.Errorf("adversary.norm", "%v", err)
+	}
+	p.attack = adversarial.PGD{Norm: norm, Epsilon: float64(a.Epsilon), StepSize: float64(a.StepSize), Steps: a.Steps, RandomStart: a.RandomStart}
+	for _, name := range p.cfg.Evaluate.Attacks {
+		e, err := p.cfg.Attack(name)
+		if err != nil {
+			return p.cfg.Errorf("evaluate.attacks", "%v", err)
+		}
+		p.judges = append(p.judges, adversarial.PGD{Norm: norm, Epsilon: e.Epsilon, StepSize: e.StepSize, Steps: e.Steps, RandomStart: e.RandomStart})
+	}
+	return nil
+}
+
+// build makes the model in the team's first session, and resolves what is pruned against it.
+func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
+	model, err := models.New(s, p.spec, s.NewGenerator(key(p.cfg.Run.Seed, "init")))
+	if err != nil {
+		return nil, err
+	}
+	p.plan, err = newPruning(p.cfg, model)
+	return model, err
+}
+
+// initial puts the model where a run begins: initialised, or loaded from model.load.
+func (p *pipeline) initial() error {
+	lead := p.team.members[0]
+	if err := nn.Init(lead.model.Module, p.spec.Init, lead.s.NewGenerator(key(p.cfg.Run.Seed, "init"))); err != nil {
+		return err
+	}
+	lead.model.ResetBuffers()
+	p.team.spread()
+	if path := p.cfg.Model.Load; path != "" {
+		f, err := checkpoint.Read(path)
+		if err != nil {
+			return err
+		}
+		return p.team.load(path, f)
+	}
+	return lead.s.Err()
+}
+
+// do runs the stages one after the other. A stage that ended in an earlier run gives its stored result.
+func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
+	stages, err := p.stages()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.open(stages); err != nil {
+		return nil, err
+	}
+	defer p.metrics.Close()
+	if err := p.initial(); err != nil { // also when going on: model.load must still be there and fit
+		return nil, err
+	}
+	report := p.newReport()
+	for _, st := range stages {
+		if !st.chosen && !st.saved.Done {
+			continue
+		}
+		result, err := p.stage(ctx, st)
+		if err != nil {
+			return nil, err
+		}
+		if st.baseline {
+			report.Baselines = append(report.Baselines, *result)
+			continue
+		}
+		report.Stages = append(report.Stages, *result)
+		report.CleanAccuracy, report.RobustAccuracy = &result.CleanAccuracy, result.RobustAccuracy
+		report.WorstCaseAccuracy = result.WorstCase
+		if report.Sparsity, err = p.sparsityOf(st.name); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.run.WriteJSON("report.json", report); err != nil {
+		return nil, err
+	}
+	if p.options.Stages == nil {
+		if err := p.run.MarkDone(); err != nil {
+			return nil, err
+		}
+	}
+	return report, nil
+}
+
+// open sets up the run's files, and the data on the device.
+func (p *pipeline) open(stages []*stage) (err error) {
+	if !p.run.Resumed {
+		if err := p.run.WriteFile("config.yaml", p.cfg.YAML()); err != nil {
+			return err
+		}
+	}
+	env := checkpoint.Environment(p.options.Version)
+	dev := p.team.members[0].s.Device()
+	env["libtorch"], env["device"], env["workers"] = torch.Version(), dev.String(), len(p.team.members)
+	env["data_sha256"] = p.parts.SHA256
+	if dev.IsCUDA() {
+		env["gpu"], _ = torch.CUDADeviceName(dev.Index())
+	}
+	if err := p.run.WriteJSON("env.json", env); err != nil {
+		return err
+	}
+	from := int64(-1)
+	for _, st := range stages {
+		at, err := p.resumePoint(st)
+		if err != nil {
+			return err
+		}
+		if from < 0 && st.chosen && !st.saved.Done {
+			from = at
+		}
+	}
+	if from < 0 {
+		from = math.MaxInt64 // all is done: no row is cut
+	}
+	if p.metrics, err = metrics.Open(p.run.Dir, from, p.run.Resumed); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		to  **images
+		set *datasets.Set
+	}{{&p.train, p.parts.Train}, {&p.val, p.parts.Validation}, {&p.test, p.parts.Test}} {
+		if *d.to, err = p.team.upload(d.set); err != nil {
+			return err
+		}
+	}
+	p.log.Info("rapt "+p.options.Version, zap.String("run", p.run.Dir), zap.String("model", p.modelName()),
+		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
+		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()))
+	return nil
+}
+
+func (p *pipeline) modelName() string {
+	if p.spec.Width > 1 {
+		return fmt.Sprintf("%s w=%d", p.spec.Arch, p.spec.Width)
+	}
+	return p.spec.Arch
+}
+
+func (p *pipeline) newReport() *metrics.Report {
+	c := p.cfg
+	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
+		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version}
+}
+
+// discard is for a console that nobody reads.
+var discard = Console{Out: io.Discard}

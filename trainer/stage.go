@@ -1,0 +1,362 @@
+package trainer
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"rapt/admm"
+	torch "rapt/cgo"
+	"rapt/datasets"
+	"rapt/trainer/config"
+	"rapt/trainer/metrics"
+)
+
+// stage is one training of the model: pretrain, admm, retrain or a baseline.
+type stage struct {
+	name     string
+	conf     config.Stage
+	from     string // the stage whose best model it starts from; empty: the initial model
+	natural  bool   // trains on images as they are, whatever training.method says
+	masked   bool   // prunes hard first and holds the mask
+	admm     bool
+	baseline bool
+	chosen   bool  // to be run now, not only reported where it is done
+	offset   int64 // the run's steps before it
+
+	saved  progress // of an earlier run, or of this one
+	opt    torch.Optimizer
+	split  *admm.State // W, Z and U
+	masks  *masks
+	target *objective
+}
+
+// progress is what a checkpoint's .json holds of a stage.
+type progress struct {
+	Stage      string               `json:"stage"`
+	Epoch      int                  `json:"epoch"` // epochs ended
+	Step       int                  `json:"step"`  // steps of the next epoch done
+	Loss       float64              `json:"loss"`  // sums over those steps
+	Right      float64              `json:"right"`
+	Steps      int64                `json:"optimizer_steps"`
+	Rho        float64              `json:"rho,omitempty"`
+	Best       float64              `json:"best"`     // validation accuracy of the best model so far
+	Seconds    float64              `json:"seconds"`  // all of the stage
+	Training   float64              `json:"training"` // in training steps
+	Images     int64                `json:"images"`   // in training steps
+	Validation map[string]float64   `json:"validation,omitempty"`
+	Done       bool                 `json:"done"`
+	Result     *metrics.StageResult `json:"result,omitempty"`
+}
+
+// stage runs st from wherever it stands to its end, and measures its model on the test set.
+func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, error) {
+	if st.saved.Done {
+		p.log.Info("done before", zap.String("stage", st.name))
+		return st.saved.Result, nil
+	}
+	began := time.Now()
+	before := st.saved.Seconds
+	lead := p.team.members[0]
+	var result *metrics.StageResult
+	var err error
+	lead.s.Do(func() { // the stage's masks, Z and U end with it
+		if err = p.begin(st); err != nil {
+			return
+		}
+		for st.saved.Epoch < st.conf.Epochs {
+			err = p.epoch(ctx, st)
+			st.saved.Seconds = before + time.Since(began).Seconds()
+			if err != nil {
+				return
+			}
+			if err = p.save(st, "last"); err != nil {
+				return
+			}
+		}
+		result, err = p.finish(ctx, st, began, before)
+	})
+	return result, err
+}
+
+// begin sets the model, the optimizer and what prunes to where the stage stands.
+func (p *pipeline) begin(st *stage) error {
+	lead := p.team.members[0]
+	resumed := st.saved.Stage != ""
+	if err := p.startModel(st, resumed); err != nil {
+		return err
+	}
+	switch st.conf.Optimizer {
+	case "sgd":
+		st.opt = torch.SGD(lead.params, float64(st.conf.Momentum), float64(st.conf.WeightDecay), st.conf.Nesterov)
+	default:
+		st.opt = torch.Adam(lead.params, float64(st.conf.WeightDecay))
+	}
+	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
+		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
+		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha)}
+	if st.admm {
+		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+	}
+	if st.masked {
+		st.masks = p.plan.pruneNow(lead)
+	}
+	if resumed {
+		if err := p.restore(st); err != nil {
+			return err
+		}
+		p.log.Info("going on", zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch+1), zap.Int("step", st.saved.Step))
+	} else {
+		st.saved = progress{Stage: st.name, Best: -1}
+		p.log.Info("begins", zap.String("stage", st.name), zap.Int("epochs", st.conf.Epochs))
+	}
+	if st.masks != nil {
+		st.masks.apply(lead.s)
+	}
+	return lead.s.Err()
+}
+
+// epoch trains from the present step to the epoch's end, validates, and updates Z and U where that is due.
+func (p *pipeline) epoch(ctx context.Context, st *stage) error {
+	began := time.Now()
+	epoch := st.saved.Epoch
+	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
+	batch := p.cfg.Data.BatchSize
+	steps := p.stepsPerEpoch()
+	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)
+	defer p.progress.Done()
+	for st.saved.Step < steps {
+		if ctx.Err() != nil {
+			return p.interrupted(st)
+		}
+		at := time.Now()
+		i := st.saved.Step
+		ids := order[i*batch : min((i+1)*batch, len(order))]
+		if err := p.step(st, ids, epoch, i); err != nil {
+			return err
+		}
+		st.saved.Step++
+		st.saved.Images += int64(len(ids))
+		if st.saved.Step%p.cfg.Run.LogEvery == 0 || st.saved.Step == steps {
+			if err := p.logStep(st, epoch, steps); err != nil {
+				return err
+			}
+		}
+		st.saved.Training += time.Since(at).Seconds()
+	}
+	p.progress.Done()
+	err := p.endEpoch(ctx, st, began)
+	if err == ErrInterrupted {
+		return p.interrupted(st)
+	}
+	return err
+}
+
+func (p *pipeline) interrupted(st *stage) error {
+	if err := p.save(st, "last"); err != nil {
+		return err
+	}
+	return ErrInterrupted
+}
+
+// step is one update of the weights from the images ids.
+func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
+	n := len(p.team.members)
+	err := p.team.each(func(m *member) error {
+		return m.gradient(st.target, p.train, shard(ids, m.id, n), len(ids), key(p.cfg.Run.Seed, st.name, epoch, i, m.id))
+	})
+	if err == errNotFinite {
+		return p.notFinite(st, epoch, i)
+	}
+	if err != nil {
+		return err
+	}
+	p.team.reduce()
+	lead := p.team.members[0]
+	if st.split != nil {
+		grads := make([]torch.Tensor, len(p.plan.index))
+		for k, at := range p.plan.index {
+			grads[k] = lead.grads[at]
+		}
+		st.split.AddGrad(grads)
+	}
+	if st.masks != nil {
+		lead.s.MulLists_(st.masks.grads, st.masks.masks)
+	}
+	st.opt.Step(lead.grads, learningRate(st.conf, epoch, float64(i)/float64(p.stepsPerEpoch())))
+	if st.masks != nil {
+		st.masks.apply(lead.s)
+	}
+	return lead.s.Err()
+}
+
+func (p *pipeline) notFinite(st *stage, epoch, i int) error {
+	kept := "no checkpoint had been saved yet"
+	if p.run.HasCheckpoint(st.name, "last") {
+		kept = "the last good checkpoint is " + p.run.CheckpointPath(st.name, "last")
+	}
+	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: a lower %s.lr may help; %s", st.name, epoch+1, i+1, st.section(), kept)
+}
+
+// section is the part of the config that the stage is described by.
+func (st *stage) section() string {
+	switch {
+	case st.masked:
+		return "retrain"
+	case st.admm:
+		return "admm"
+	}
+	return "pretrain"
+}
+
+func (p *pipeline) stepsPerEpoch() int {
+	batch := p.cfg.Data.BatchSize
+	steps := p.parts.Train.N / batch
+	// Batch norm needs two images a worker; a smaller rest is left out of the epoch.
+	if rest := p.parts.Train.N % batch; rest >= 2*len(p.team.members) || steps == 0 {
+		steps++
+	}
+	return steps
+}
+
+// logStep reads the sums that the members kept on their devices.
+func (p *pipeline) logStep(st *stage, epoch, steps int) error {
+	loss, right, err := p.team.totals()
+	if err != nil {
+		return err
+	}
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return p.notFinite(st, epoch, st.saved.Step-1)
+	}
+	st.saved.Loss += loss
+	st.saved.Right += right
+	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
+	p.progress.Update(int(seen), st.saved.Loss/seen, st.saved.Right/seen)
+	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
+		"train/lr": learningRate(st.conf, epoch, float64(st.saved.Step-1)/float64(steps))}
+	return p.metrics.Log(st.name, epoch+1, st.offset+int64(epoch*steps+st.saved.Step), values)
+}
+
+func accuracyName(st *stage) string {
+	if st.target.natural {
+		return "train/clean_acc"
+	}
+	return "train/adv_acc"
+}
+
+// finish takes the stage's best model to the test set.
+func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, before float64) (*metrics.StageResult, error) {
+	if st.conf.Epochs == 0 { // a baseline that only prunes
+		if err := p.save(st, "best"); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.useModel(st.name); err != nil {
+		return nil, err
+	}
+	p.progress.Start(st.name+" test", p.test.n)
+	acc, err := p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, 0, 0) })
+	p.progress.Done()
+	if err != nil {
+		return nil, err
+	}
+	spars, err := p.sparsityOf(st.name)
+	if err != nil {
+		return nil, err
+	}
+	st.saved.Seconds = before + time.Since(began).Seconds()
+	r := &metrics.StageResult{Stage: st.name, Epochs: st.conf.Epochs, Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
+		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression}
+	if st.saved.Training > 0 {
+		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training
+	}
+	fields := []zap.Field{zap.String("stage", st.name), zap.String("clean", percent(acc.clean))}
+	for _, j := range p.judges {
+		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+	}
+	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
+	st.saved.Done, st.saved.Result = true, r
+	return r, p.save(st, "last")
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.2f%%", 100*x) }
+
+// stages are those of the config, in order, with the run's steps before each.
+func (p *pipeline) stages() ([]*stage, error) {
+	c := p.cfg
+	all := []*stage{
+		{name: "pretrain", conf: c.Pretrain},
+		{name: "admm", conf: c.ADMM, admm: true},
+		{name: "retrain", conf: c.Retrain, masked: true},
+	}
+	var out []*stage
+	from := ""
+	for _, st := range all {
+		if st.conf.Epochs == 0 {
+			continue
+		}
+		st.from, from = from, st.name
+		out = append(out, st)
+	}
+	out = append(out, p.baselines(out)...)
+	offset := int64(0)
+	chosen := false
+	for _, st := range out {
+		st.offset = offset
+		offset += int64(st.conf.Epochs) * int64(p.stepsPerEpoch())
+		st.chosen = p.options.Stages == nil || slices.Contains(p.options.Stages, st.name)
+		chosen = chosen || st.chosen
+	}
+	if !chosen {
+		return nil, &InputError{fmt.Errorf("the config has no epochs for stage %s", p.options.Stages[0])}
+	}
+	return out, nil
+}
+
+// baselines are the further models that evaluate.baselines asks for.
+func (p *pipeline) baselines(main []*stage) []*stage {
+	var out []*stage
+	for _, b := range p.cfg.Evaluate.Baselines {
+		switch b {
+		case "natural":
+			conf := p.cfg.Pretrain
+			out = append(out, &stage{name: "natural", conf: conf, natural: true, baseline: true})
+		case "one_shot":
+			from := ""
+			if len(main) > 0 && main[0].name == "pretrain" {
+				from = "pretrain"
+			}
+			out = append(out, &stage{name: "one_shot", from: from, masked: true, baseline: true})
+			if p.cfg.Retrain.Epochs > 0 {
+				out = append(out, &stage{name: "one_shot_retrain", conf: p.cfg.Retrain, from: from, masked: true, baseline: true})
+			}
+		}
+	}
+	return out
+}
+
+// startModel loads what the stage starts from, or its own last model.
+func (p *pipeline) startModel(st *stage, resumed bool) error {
+	switch {
+	case resumed:
+		return nil // restore brings the model
+	case st.from == "":
+		return p.initial()
+	case !p.run.HasCheckpoint(st.from, "best"):
+		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which %s does not hold yet: run that stage first", st.name, st.from, p.run.Dir)}
+	}
+	return p.useModel(st.from)
+}
+
+// useModel loads a stage's chosen model.
+func (p *pipeline) useModel(name string) error {
+	model, _, _, err := p.run.LoadCheckpoint(name, "best")
+	if err != nil {
+		return err
+	}
+	return p.team.load(p.run.CheckpointPath(name, "best"), model)
+}

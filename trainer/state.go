@@ -1,0 +1,256 @@
+package trainer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	torch "rapt/cgo"
+	"rapt/models"
+	"rapt/trainer/checkpoint"
+	"rapt/trainer/config"
+	"rapt/trainer/metrics"
+)
+
+func faultf(format string, args ...any) error {
+	return fmt.Errorf("a fault in rapt, please report it: "+format, args...)
+}
+
+func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
+func (p *pipeline) dir() string { return p.cfg.Run.OutDir + string(os.PathSeparator) + p.cfg.Run.Name }
+
+// sameConfig refuses to go on with a run of another config.
+func (p *pipeline) sameConfig() error {
+	path := p.run.Path("config.yaml")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		p.run.Resumed = false // killed before it began
+		return nil
+	}
+	old, err := config.Load(path, nil)
+	if err != nil {
+		return err
+	}
+	if keys := config.Diff(old, p.cfg); len(keys) > 0 {
+		return &InputError{fmt.Errorf("%s holds a run with another %s: go on with its own config, choose another run.name, or give --overwrite", p.run.Dir, strings.Join(keys, ", "))}
+	}
+	return nil
+}
+
+// resumePoint reads how far a stage came, and gives the run's step at which metrics go on.
+func (p *pipeline) resumePoint(st *stage) (int64, error) {
+	if !p.run.HasCheckpoint(st.name, "last") {
+		return st.offset + 1, nil
+	}
+	_, _, info, err := p.run.LoadCheckpoint(st.name, "last")
+	if err != nil {
+		return 0, err
+	}
+	if err := json.Unmarshal(info, &st.saved); err != nil {
+		return 0, &InputError{fmt.Errorf("%s: its .json is not what rapt wrote: %w", p.run.CheckpointPath(st.name, "last"), err)}
+	}
+	return st.offset + int64(st.saved.Epoch*p.stepsPerEpoch()+st.saved.Step) + 1, nil
+}
+
+// save writes the stage's checkpoint: the model, and for "last" all that is needed to go on.
+func (p *pipeline) save(st *stage, which string) error {
+	lead := p.team.members[0]
+	model, err := modelFile(lead.model, p.metadata(st))
+	if err != nil {
+		return err
+	}
+	var state *checkpoint.File
+	if which == "last" {
+		if state, err = p.stateFile(st); err != nil {
+			return err
+		}
+	}
+	return p.run.SaveCheckpoint(st.name, which, model, st.saved, state)
+}
+
+// stateTensors are the tensors beside the model that a stage needs to go on, under their names.
+func (st *stage) stateTensors() (names []string, tensors []torch.Tensor) {
+	if st.opt != nil {
+		n, t, steps := st.opt.State()
+		st.saved.Steps = steps
+		names, tensors = append(names, prefixed("optimizer.", n)...), append(tensors, t...)
+	}
+	if st.split != nil {
+		n, t := st.split.Tensors()
+		st.saved.Rho = st.split.Rho()
+		names, tensors = append(names, n...), append(tensors, t...)
+	}
+	if st.masks != nil {
+		names, tensors = append(names, prefixed("mask.", st.masks.names)...), append(tensors, st.masks.masks...)
+	}
+	return names, tensors
+}
+
+func prefixed(prefix string, names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = prefix + n
+	}
+	return out
+}
+
+func (p *pipeline) stateFile(st *stage) (*checkpoint.File, error) {
+	names, tensors := st.stateTensors()
+	f := &checkpoint.File{}
+	for i, t := range tensors {
+		stored, err := toFile(names[i], t)
+		if err != nil {
+			return nil, err
+		}
+		f.Tensors = append(f.Tensors, stored)
+	}
+	return f, nil
+}
+
+// restore brings back the stage's last model and state.
+func (p *pipeline) restore(st *stage) error {
+	path := p.run.CheckpointPath(st.name, "last")
+	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
+	if err != nil {
+		return err
+	}
+	if err := p.team.load(path, model); err != nil {
+		return err
+	}
+	steps, rho := st.saved.Steps, st.saved.Rho
+	names, tensors := st.stateTensors()
+	for i, t := range tensors {
+		stored, ok := get(state, names[i])
+		if !ok {
+			return &InputError{fmt.Errorf("%s: its trainer state lacks %s", path, names[i])}
+		}
+		if err := fill(p.team.members[0].s, t, stored); err != nil {
+			return &InputError{fmt.Errorf("%s: trainer state %s: %w", path, names[i], err)}
+		}
+	}
+	st.saved.Steps, st.saved.Rho = steps, rho
+	st.opt.SetSteps(steps)
+	if st.split != nil {
+		st.split.SetRho(rho)
+	}
+	return p.team.members[0].s.Err()
+}
+
+func get(f *checkpoint.File, name string) (checkpoint.Tensor, bool) {
+	if f == nil {
+		return checkpoint.Tensor{}, false
+	}
+	return f.Get(name)
+}
+
+var fileTypes = map[torch.DType]checkpoint.DType{torch.Float32: checkpoint.TypeF32, torch.Int64: checkpoint.TypeI64}
+
+func toFile(name string, t torch.Tensor) (checkpoint.Tensor, error) {
+	data, err := t.Detach().Bytes()
+	if err != nil {
+		return checkpoint.Tensor{}, err
+	}
+	return checkpoint.Tensor{Name: name, DType: fileTypes[t.DType()], Shape: t.Shape(), Data: data}, nil
+}
+
+// fill overwrites t with a stored tensor of the same shape and type.
+func fill(s *torch.Session, t torch.Tensor, stored checkpoint.Tensor) error {
+	want := fileTypes[t.DType()]
+	if fmt.Sprint(stored.Shape) != fmt.Sprint(t.Shape()) {
+		return fmt.Errorf("has shape %v where the model has %v", stored.Shape, t.Shape())
+	}
+	if stored.DType != want {
+		return fmt.Errorf("holds %s where the model has %s", stored.DType, want)
+	}
+	s.Do(func() { t.Detach().Copy_(s.FromBytes(stored.Data, t.DType(), stored.Shape...)) })
+	return s.Err()
+}
+
+// modelFile is a model's state dict as a checkpoint.
+func modelFile(model *models.Model, meta map[string]string) (*checkpoint.File, error) {
+	f := &checkpoint.File{Metadata: meta}
+	for _, e := range model.State {
+		t, err := toFile(e.Name, *e.Tensor)
+		if err != nil {
+			return nil, err
+		}
+		f.Tensors = append(f.Tensors, t)
+	}
+	return f, nil
+}
+
+// load puts a checkpoint's state dict into the team's model; names, shapes and types must be the model's.
+func (t *team) load(path string, f *checkpoint.File) error {
+	lead := t.members[0]
+	spec := lead.model.Spec
+	if arch := f.Metadata["arch"]; arch != "" && arch != spec.Arch {
+		return &InputError{fmt.Errorf("%s holds a %s, not a %s", path, arch, spec.Arch)}
+	}
+	if w := f.Metadata["width"]; w != "" && w != strconv.Itoa(spec.Width) {
+		return &InputError{fmt.Errorf("%s holds a %s of width %s, not %d", path, spec.Arch, w, spec.Width)}
+	}
+	known := map[string]bool{}
+	for _, e := range lead.model.State {
+		known[e.Name] = true
+		stored, ok := f.Get(e.Name)
+		if !ok {
+			return &InputError{fmt.Errorf("%s lacks %s, so it is no checkpoint of %s", path, e.Name, spec.Arch)}
+		}
+		if err := fill(lead.s, *e.Tensor, stored); err != nil {
+			return &InputError{fmt.Errorf("%s: %s %w", path, e.Name, err)}
+		}
+	}
+	for _, stored := range f.Tensors {
+		if !known[stored.Name] {
+			return &InputError{fmt.Errorf("%s holds %s, which %s does not have", path, stored.Name, spec.Arch)}
+		}
+	}
+	t.spread()
+	return lead.s.Err()
+}
+
+// sparsityNow counts the zeros of the model in hand.
+func (p *pipeline) sparsityNow() (metrics.Sparsity, error) {
+	var layers []metrics.LayerSparsity
+	for _, e := range p.plan.entries {
+		data, err := e.Tensor.Detach().Float32s()
+		if err != nil {
+			return metrics.Sparsity{}, err
+		}
+		layers = append(layers, metrics.LayerOf(e.Name, e.Tensor.Shape(), data))
+	}
+	return metrics.Summarise(string(p.plan.kind), layers), nil
+}
+
+// sparsityOf counts the zeros of a stage's chosen model.
+func (p *pipeline) sparsityOf(name string) (metrics.Sparsity, error) {
+	model, _, _, err := p.run.LoadCheckpoint(name, "best")
+	if err != nil {
+		return metrics.Sparsity{}, err
+	}
+	var layers []metrics.LayerSparsity
+	for _, e := range p.plan.entries {
+		l, err := layerOf(model, e.Name)
+		if err != nil {
+			return metrics.Sparsity{}, err
+		}
+		layers = append(layers, l)
+	}
+	return metrics.Summarise(string(p.plan.kind), layers), nil
+}
+
+func layerOf(f *checkpoint.File, name string) (metrics.LayerSparsity, error) {
+	t, ok := f.Get(name)
+	if !ok {
+		return metrics.LayerSparsity{}, fmt.Errorf("the checkpoint lacks %s", name)
+	}
+	data, err := t.Float32s()
+	if err != nil {
+		return metrics.LayerSparsity{}, err
+	}
+	return metrics.LayerOf(name, t.Shape, data), nil
+}

@@ -1,0 +1,220 @@
+package trainer
+
+import (
+	"fmt"
+	"sync"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+)
+
+// team is the sessions that train one model together. Each member has a locked OS thread, a shard of every batch and
+// a graph of its own; the weights are shared storage. Member 0 is the caller's and owns the weights. A GPU has a team of one.
+type team struct {
+	members []*member
+	others  [][]torch.Tensor // member 0's handles of the other members' gradients, by member
+	mine    []torch.Tensor   // member 0's batch-norm statistics
+	buffers [][]torch.Tensor // member 0's handles of the other members' statistics
+}
+
+// member is one session of a team. Its fields are used on its own goroutine only, or while that one waits.
+type member struct {
+	id     int
+	s      *torch.Session
+	model  *models.Model
+	params []torch.Tensor
+	grads  []torch.Tensor // of the last batch's shard; kept for the session's life
+	gen    *torch.Generator
+	sums   torch.Tensor       // float64 [2]: loss and right answers since they were last read
+	sets   map[*images]images // data sets by member 0's handle of them
+
+	work chan func(*member) error
+	done chan error
+}
+
+// gather runs f with a team of n on a device. build makes the model in member 0's session.
+func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, error), f func(*team) error) error {
+	if dev.IsCUDA() {
+		n = 1
+	}
+	options := torch.Options{Threads: 1}
+	if dev.IsCUDA() {
+		options.Threads = 0
+	}
+	return torch.Run(dev, options, func(s *torch.Session) error {
+		model, err := build(s)
+		if err != nil {
+			return err
+		}
+		t := &team{members: []*member{newMember(0, s, model)}}
+		var running sync.WaitGroup
+		defer func() {
+			for _, m := range t.members[1:] {
+				close(m.work)
+			}
+			running.Wait()
+		}()
+		for id := 1; id < n; id++ {
+			if err := t.join(id, dev, options, &running); err != nil {
+				return err
+			}
+		}
+		t.meet()
+		if s.Err() != nil {
+			return s.Err()
+		}
+		return f(t)
+	})
+}
+
+func newMember(id int, s *torch.Session, model *models.Model) *member {
+	m := &member{id: id, s: s, model: model, params: nn.Parameters(model.State), gen: s.NewGenerator(0), sets: map[*images]images{}}
+	for _, p := range m.params {
+		m.grads = append(m.grads, s.Zeros(p.Shape()...))
+	}
+	m.sums = s.Full(0, torch.Float64, 2)
+	s.Keep(m.grads...)
+	s.Keep(m.sums)
+	return m
+}
+
+// join starts member id on a goroutine of its own and waits until it is ready.
+func (t *team) join(id int, dev torch.Device, options torch.Options, running *sync.WaitGroup) error {
+	ready := make(chan error, 1)
+	lead := t.members[0]
+	running.Add(1)
+	go func() {
+		defer running.Done()
+		err := torch.Run(dev, options, func(s *torch.Session) error {
+			model, err := lead.model.Replica(s)
+			if err != nil {
+				return err
+			}
+			m := newMember(id, s, model)
+			m.work, m.done = make(chan func(*member) error), make(chan error)
+			t.members = append(t.members, m)
+			ready <- s.Err()
+			for f := range m.work {
+				m.done <- m.run(f)
+			}
+			return nil
+		})
+		select {
+		case ready <- err: // it failed before it was ready
+		default:
+		}
+	}()
+	return <-ready
+}
+
+// meet gives member 0 handles of what the others compute.
+func (t *team) meet() {
+	lead := t.members[0]
+	t.mine = statistics(lead.model)
+	for _, m := range t.members[1:] {
+		var grads, buffers []torch.Tensor
+		for _, g := range m.grads {
+			grads = append(grads, lead.s.Borrow(g))
+		}
+		for _, b := range statistics(m.model) {
+			buffers = append(buffers, lead.s.Borrow(b))
+		}
+		lead.s.Keep(grads...)
+		lead.s.Keep(buffers...)
+		t.others = append(t.others, grads)
+		t.buffers = append(t.buffers, buffers)
+	}
+}
+
+// statistics are a model's running means and variances.
+func statistics(m *models.Model) []torch.Tensor {
+	var out []torch.Tensor
+	for _, b := range nn.Buffers(m.State) {
+		if b.DType() == torch.Float32 {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// run does f in a scope of its own. A panic becomes an error, so that the team can end in order.
+func (m *member) run(f func(*member) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a fault in rapt, please report it: %v", p)
+		}
+	}()
+	m.s.Do(func() { err = f(m) })
+	if err != nil {
+		return err
+	}
+	return m.s.Err()
+}
+
+// each runs f on every member at once and waits for all; the error is that of the first member that has one.
+func (t *team) each(f func(*member) error) error {
+	for _, m := range t.members[1:] {
+		m.work <- f
+	}
+	err := t.members[0].run(f)
+	for _, m := range t.members[1:] {
+		if e := <-m.done; err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// reduce adds the others' gradients to member 0's, in the members' order, and averages batch-norm statistics over the
+// members. Every member waits meanwhile.
+func (t *team) reduce() {
+	lead := t.members[0]
+	for _, grads := range t.others {
+		lead.s.AddLists_(lead.grads, grads, 1)
+	}
+	if len(t.mine) == 0 || len(t.buffers) == 0 {
+		return
+	}
+	for _, theirs := range t.buffers {
+		lead.s.AddLists_(t.mine, theirs, 1)
+	}
+	lead.s.ScaleList_(t.mine, 1/float64(len(t.members)))
+	t.spread()
+}
+
+// spread copies member 0's batch-norm statistics to the others: after reduce, and after a model was loaded.
+func (t *team) spread() {
+	lead := t.members[0]
+	for _, theirs := range t.buffers {
+		lead.s.CopyLists_(theirs, t.mine)
+	}
+}
+
+// totals reads and clears the members' sums.
+func (t *team) totals() (loss, right float64, err error) {
+	for _, m := range t.members {
+		e := onOwn(m, func() error {
+			v, err := m.sums.Float64s()
+			if err != nil {
+				return err
+			}
+			loss, right = loss+v[0], right+v[1]
+			m.sums.Fill_(0)
+			return m.s.Err()
+		})
+		if e != nil {
+			return 0, 0, e
+		}
+	}
+	return loss, right, nil
+}
+
+// onOwn runs f on the member's own goroutine.
+func onOwn(m *member, f func() error) error {
+	if m.work == nil {
+		return f()
+	}
+	m.work <- func(*member) error { return f() }
+	return <-m.done
+}
