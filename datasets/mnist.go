@@ -2,7 +2,6 @@ package datasets
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,11 +78,9 @@ func missingError(dir, dataset string, files []publishedFile, paths []string) er
 	if missing == nil {
 		return nil
 	}
-	return &InputError{Err: fmt.Errorf("%s: %w: %s (looked in %s); get it with `rapt data fetch %s` or set data.dir or $RAPT_DATA_DIR",
-		dataset, errMissing, strings.Join(missing, ", "), strings.Join(folders(dir, dataset), ", "), dataset)}
+	return inputErrorf("%s: %s: %w (looked in %s); get it with `rapt data fetch %s`, or set data.dir or $RAPT_DATA_DIR",
+		dataset, strings.Join(missing, ", "), fs.ErrNotExist, strings.Join(folders(dir, dataset), ", "), dataset)
 }
-
-var errMissing = fmt.Errorf("missing data file (%w)", fs.ErrNotExist)
 
 // loadMNIST reads MNIST, or a set in its format: 28 by 28 images of one channel, labels 0 to 9.
 func loadMNIST(o Options) (train, test *Set, err error) {
