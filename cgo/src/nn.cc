@@ -16,27 +16,22 @@ struct ThinConv : torch::autograd::Function<ThinConv> {
                             int64_t padding) {
     ctx->save_for_backward({x, w});
     ctx->saved_data["padding"] = padding;
-    ctx->saved_data["bias"] = bias.defined();
     return at::conv2d(x, w, bias, 1, padding);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx, torch::autograd::variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &w = saved[1];
     const int64_t padding = ctx->saved_data["padding"].toInt();
-    const bool has_bias = ctx->saved_data["bias"].toBool();
     const auto g = grads[0].contiguous();
     at::Tensor gx, gw, gb;
     if (ctx->needs_input_grad(0)) {
       const auto flipped = w.detach().flip({2, 3}).transpose(0, 1).contiguous();
       gx = at::conv2d(g, flipped, {}, 1, at::IntArrayRef({w.size(2) - 1 - padding, w.size(3) - 1 - padding}));
     }
-    const bool need_w = ctx->needs_input_grad(1);
-    const bool need_b = has_bias && ctx->needs_input_grad(2);
+    const bool need_w = ctx->needs_input_grad(1), need_b = ctx->needs_input_grad(2);
     if (need_w || need_b) {
       const int64_t out_channels = w.size(0);
-      at::OptionalIntArrayRef bias_sizes;
-      if (has_bias) bias_sizes = at::IntArrayRef(out_channels);
-      auto r = at::convolution_backward(g, x, w, bias_sizes, {1, 1}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
+      auto r = at::convolution_backward(g, x, w, at::IntArrayRef(out_channels), {1, 1}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
                                         {false, need_w, need_b});
       gw = std::get<1>(r);
       gb = std::get<2>(r);
@@ -60,7 +55,8 @@ CT_API char *ct_conv2d(ct_tensor xt, ct_tensor wt, ct_tensor bias, int64_t strid
                        ct_tensor *out) {
   return give(out, [&] {
     const auto &x = T(xt), &w = T(wt);
-    if (w.dim() == 4 && thin(x, w, stride, padding, dilation, groups)) return ThinConv::apply(x, w, opt(bias), padding);
+    if (w.dim() == 4 && thin(x, w, stride, padding, dilation, groups))  // libtorch 1.13's Function takes no absent tensor
+      return ThinConv::apply(x, w, bias ? T(bias) : w.new_zeros({w.size(0)}), padding);
     return at::conv2d(x, w, opt(bias), stride, padding, dilation, groups);
   });
 }
