@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 1
+#define CT_ABI 2
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -35,11 +35,10 @@ char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 in
 typedef struct {
   int device_type, device_index; /* in */
   int threads;                   /* in: of libtorch's own kernels; 0 leaves them */
-  int old_device;                /* kept for ct_session_end */
 } ct_session;
-char *ct_session_begin(ct_session *s);
-char *ct_session_end(ct_session *s);
-char *ct_synchronize(ct_session *s);
+char *ct_session_begin(const ct_session *s); /* sessions of one thread nest; a begin that fails changes nothing */
+char *ct_session_end(const ct_session *s);
+char *ct_synchronize(const ct_session *s);
 char *ct_drain_warnings(char **out); /* of this thread, one a line; NULL when there are none */
 int ct_num_threads(void);
 int ct_grad_enabled(void);
@@ -54,7 +53,7 @@ char *ct_cuda_empty_cache(void);
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 int64_t ct_live_tensors(void); /* handles that the shim has given out and not got back */
-void ct_close(ct_tensor *t, int64_t n);
+void ct_close(const ct_tensor *t, int64_t n);
 char *ct_from_host(const void *data, int dtype, const int64_t *shape, int64_t n, int dev, int index, ct_tensor *out);
 char *ct_to_host(ct_tensor t, void *data, int64_t bytes); /* contiguous copy; bytes must match */
 char *ct_full(double v, int dtype, const int64_t *shape, int64_t n, int dev, int index, ct_tensor *out);
@@ -69,7 +68,7 @@ void ct_device(ct_tensor t, int *dev, int *index);
 int ct_requires_grad(ct_tensor t);
 int ct_is_contiguous(ct_tensor t);
 
-char *ct_to(ct_tensor t, int dtype, int dev, int index, ct_tensor *out); /* dtype -1: as it is */
+char *ct_to(ct_tensor t, int dtype, int dev, int index, ct_tensor *out); /* dtype, dev -1: as it is */
 char *ct_alias(ct_tensor t, ct_tensor *out);                             /* same storage, cut from the graph */
 char *ct_share(ct_tensor t, ct_tensor *out);                             /* same tensor, one more handle */
 char *ct_clone(ct_tensor t, ct_tensor *out);

@@ -11,6 +11,6 @@ CT_API void ct_set_grad_enabled(int on) { at::GradMode::set_enabled(on != 0); }
 CT_API char *ct_grad(ct_tensor loss, const ct_tensor *inputs, int64_t n, ct_tensor *out) {
   return guard([&] {
     auto grads = torch::autograd::grad({T(loss)}, list(inputs, n));
-    for (int64_t i = 0; i < n; i++) out[i] = box(std::move(grads[static_cast<size_t>(i)]));
+    box(grads.data(), grads.size(), out);
   });
 }

@@ -4,7 +4,7 @@
 #include <dlfcn.h>
 #include <torch/cuda.h>
 
-#include <mutex>
+#include <limits>
 #include <new>
 #include <optional>
 #include <sstream>
@@ -36,7 +36,22 @@ struct Capture final : c10::WarningHandler {
 #endif
 };
 thread_local Capture capture;
-thread_local std::optional<c10::Stream> old_stream;  // what the session's own stream replaced
+
+// What a session changes on its thread. Sessions nest, so there can be several.
+struct Before {
+  int threads = at::get_num_threads();  // asking also makes libtorch set this thread up, which would undo set_threads later
+  c10::WarningHandler *handler = warn::get_warning_handler();
+  std::optional<c10::Device> device;
+  std::optional<c10::Stream> stream;
+
+  void restore() const {
+    warn::set_warning_handler(handler);
+    if (stream) c10::impl::VirtualGuardImpl(c10::kCUDA).exchangeStream(*stream);
+    if (device) c10::impl::VirtualGuardImpl(c10::kCUDA).setDevice(*device);
+    at::set_num_threads(threads);  // but not OpenBLAS's, which all threads share
+  }
+};
+thread_local std::vector<Before> sessions;
 
 void set_threads(int n) {
   at::set_num_threads(n);
@@ -56,11 +71,35 @@ void need_cuda() {
   TORCH_CHECK(false, "this libtorch (", TORCH_VERSION, ") is built for the CPU only");
 #endif
 }
+
+int device_count() { return torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0; }
+
+void begin(const ct_session &s, Before &before) {
+  warn::set_warning_handler(&capture);
+  if (s.threads > 0) set_threads(s.threads);
+  if (s.device_type == CT_CPU) return;
+  const auto dev = device(s.device_type, s.device_index);
+  TORCH_CHECK(s.device_index < device_count(), "no CUDA device ", s.device_index, ": this machine shows ", device_count());
+  // A stream of the session's own: graph capture needs one, and one stream makes freeing safe without bookkeeping.
+  const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
+  before.device = impl.exchangeDevice(dev);
+  before.stream = impl.exchangeStream(impl.getStreamFromGlobalPool(dev));
+}
 }  // namespace
+
+c10::Device ct::device(int type, int index) {
+  if (type == CT_CPU) return c10::Device(c10::kCPU);
+  TORCH_CHECK(type == CT_CUDA, "unknown kind of device ", type);
+  need_cuda();
+  TORCH_CHECK(index >= 0 && index <= std::numeric_limits<c10::DeviceIndex>::max(), "no CUDA device ", index);
+  return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
+}
 
 CT_API int ct_abi(void) { return CT_ABI; }
 CT_API const char *ct_torch_version(void) { return TORCH_VERSION; }
-CT_API void ct_free_string(char *s) { std::free(s); }
+CT_API void ct_free_string(char *s) {
+  if (s != no_memory) std::free(s);
+}
 CT_API int ct_built_with_cuda(void) {
 #ifdef CGOTORCH_CUDA
   return 1;
@@ -75,7 +114,7 @@ CT_API char *ct_build_info(char **out) {
   });
 }
 CT_API char *ct_cuda_device_count(int *out) {
-  return guard([&] { *out = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0; });
+  return guard([&] { *out = device_count(); });
 }
 CT_API char *ct_cuda_device_name(int index, char **out) {
   return guard([&] {
@@ -114,36 +153,34 @@ CT_API char *ct_throw(int kind) {
   });
 }
 
-CT_API char *ct_session_begin(ct_session *s) {
+CT_API char *ct_session_begin(const ct_session *s) {
   return guard([&] {
-    warn::set_warning_handler(&capture);
-    if (s->threads > 0) set_threads(s->threads);
-    if (s->device_type != CT_CUDA) return;
-    need_cuda();
-    const int count = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
-    TORCH_CHECK(s->device_index < count, "no CUDA device ", s->device_index, ": this machine shows ", count);
-    // A stream of the session's own: graph capture needs one, and one stream makes freeing safe without bookkeeping.
-    const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
-    const auto dev = device(CT_CUDA, s->device_index);
-    s->old_device = impl.exchangeDevice(dev).index();
-    old_stream = impl.exchangeStream(impl.getStreamFromGlobalPool(dev));
+    sessions.emplace_back();
+    try {
+      begin(*s, sessions.back());
+    } catch (...) {
+      const Before before = sessions.back();
+      sessions.pop_back();
+      before.restore();
+      throw;
+    }
   });
 }
 
-CT_API char *ct_session_end(ct_session *s) {
-  return guard([&] {
-    warn::set_warning_handler(nullptr);
-    if (s->device_type != CT_CUDA) return;
-    const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
-    const auto dev = device(CT_CUDA, s->device_index);
-    impl.synchronizeStream(impl.getStream(dev));
-    if (old_stream) impl.exchangeStream(*old_stream);
-    old_stream.reset();
-    impl.setDevice(device(CT_CUDA, s->old_device));
+CT_API char *ct_session_end(const ct_session *s) {
+  char *first = ct_synchronize(s);
+  char *second = guard([&] {
+    if (sessions.empty()) return;
+    const Before before = sessions.back();
+    sessions.pop_back();
+    before.restore();
   });
+  if (first == nullptr) return second;
+  ct_free_string(second);
+  return first;
 }
 
-CT_API char *ct_synchronize(ct_session *s) {
+CT_API char *ct_synchronize(const ct_session *s) {
   return guard([&] {
     if (s->device_type != CT_CUDA) return;
     const c10::impl::VirtualGuardImpl impl(c10::kCUDA);

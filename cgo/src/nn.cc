@@ -65,10 +65,13 @@ CT_API char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out)
   return give(out, [&] { return at::linear(T(x), T(w), opt(bias)); });
 }
 
-CT_API char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
+CT_API char *ct_batch_norm(ct_tensor xt, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
                            double eps, ct_tensor *out) {
   return give(out, [&] {
-    return at::batch_norm(T(x), opt(weight), opt(bias), opt(mean), opt(var), training != 0, momentum, eps,
+    const auto &x = T(xt);
+    // As PyTorch's Python side has it: one value has no variance, and would leave NaN in the running one.
+    TORCH_CHECK(training == 0 || x.dim() < 2 || x.numel() != x.size(1), "one value per channel is not enough in training: ", x.sizes());
+    return at::batch_norm(x, opt(weight), opt(bias), opt(mean), opt(var), training != 0, momentum, eps,
                           at::globalContext().userEnabledCuDNN());
   });
 }
@@ -94,12 +97,19 @@ CT_API char *ct_dropout(ct_tensor xt, double p, ct_generator g, ct_tensor *out) 
   });
 }
 
+namespace {
+int64_t known(int reduction) {
+  TORCH_CHECK(reduction >= CT_REDUCE_NONE && reduction <= CT_REDUCE_SUM, "unknown reduction ", reduction);
+  return reduction;  // at::Reduction counts alike
+}
+}  // namespace
+
 CT_API char *ct_cross_entropy(ct_tensor logits, ct_tensor target, int reduction, double label_smoothing, ct_tensor *out) {
-  return give(out, [&] { return at::cross_entropy_loss(T(logits), T(target), {}, reduction, -100, label_smoothing); });
+  return give(out, [&] { return at::cross_entropy_loss(T(logits), T(target), {}, known(reduction), -100, label_smoothing); });
 }
 CT_API char *ct_kl_div(ct_tensor log_p, ct_tensor q, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::kl_div(T(log_p), T(q), reduction); });
+  return give(out, [&] { return at::kl_div(T(log_p), T(q), known(reduction)); });
 }
 CT_API char *ct_mse(ct_tensor a, ct_tensor b, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::mse_loss(T(a), T(b), reduction); });
+  return give(out, [&] { return at::mse_loss(T(a), T(b), known(reduction)); });
 }

@@ -137,8 +137,11 @@ template <class F>
 char *give2(ct_tensor *a, ct_tensor *b, F &&f) noexcept {
   return guard([&] {
     auto r = f();
-    *a = box(std::move(std::get<0>(r)));
-    *b = box(std::move(std::get<1>(r)));
+    at::Tensor both[] = {std::move(std::get<0>(r)), std::move(std::get<1>(r))};
+    ct_tensor out[2];
+    box(both, 2, out);
+    *a = out[0];
+    *b = out[1];
   });
 }
 }  // namespace

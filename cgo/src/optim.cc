@@ -39,7 +39,10 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     if (momentum != 0) {
       auto buf = list(bp, n);
-      at::_foreach_mul_(buf, first ? 0.0 : momentum);
+      if (first)
+        for (auto &b : buf) b.zero_();
+      else
+        at::_foreach_mul_(buf, momentum);
       at::_foreach_add_(buf, g);
       if (nesterov)
         at::_foreach_add_(g, buf, momentum);
@@ -91,6 +94,9 @@ CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step
     auto &x = T(xt);
     const auto &g = T(gt), &x0 = T(x0t);
     TORCH_CHECK(norm == 0 || norm == 1, "norm must be 0 (Linf) or 1 (L2)");
+    TORCH_CHECK(norm == 0 || x.dim() > 1, "L2 needs samples along the first of at least two dimensions");
+    TORCH_CHECK(x.sizes() == g.sizes() && x.sizes() == x0.sizes(), "tensor ", x.sizes(), ", gradient ", g.sizes(), " and origin ",
+                x0.sizes(), " differ in shape");
     if (norm == 0) {
       auto d = g.sign().mul_(step).add_(x).sub_(x0).clamp_(-eps, eps);
       x.copy_(d.add_(x0).clamp_(lo, hi));

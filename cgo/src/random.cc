@@ -10,7 +10,7 @@ CT_API char *ct_generator_new(int dev, int index, ct_generator *out) {
 }
 CT_API void ct_generator_close(ct_generator g) {
   char *e = guard([&] { delete static_cast<at::Generator *>(g); });
-  std::free(e);
+  ct_free_string(e);
 }
 CT_API char *ct_generator_seed(ct_generator g, uint64_t seed) {
   return guard([&] {

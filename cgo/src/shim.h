@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,14 +19,23 @@
 
 namespace ct {
 
+// The answer where no memory is left even for a message. ct_free_string knows it.
+inline char no_memory[] = "Mout of memory";
+
 inline char *message(char kind, const char *s) noexcept {
-  const size_t n = std::strlen(s);
+  const char *stack = std::strstr(s, "Exception raised from");  // in the text itself where one exception wrapped another
+  size_t n = stack != nullptr ? static_cast<size_t>(stack - s) : std::strlen(s);
+  while (n > 0 && (s[n - 1] == '\n' || s[n - 1] == ' ')) n--;
   char *p = static_cast<char *>(std::malloc(n + 2));
-  if (p == nullptr) return nullptr;
+  if (p == nullptr) return no_memory;
   p[0] = kind;
-  std::memcpy(p + 1, s, n + 1);
+  std::memcpy(p + 1, s, n);
+  p[n + 1] = '\0';
   return p;
 }
+
+// The host's allocator reports a lack of memory as an error like any other.
+inline char kind_of(const char *s) noexcept { return std::strstr(s, "DefaultCPUAllocator") != nullptr ? 'M' : 'E'; }
 
 // The one place where C++ exceptions stop.
 template <class F>
@@ -36,7 +46,8 @@ char *guard(F &&f) noexcept {
   } catch (const c10::OutOfMemoryError &e) {
     return message('M', e.what_without_backtrace());
   } catch (const c10::Error &e) {
-    return message('E', e.what_without_backtrace());
+    const char *s = e.what_without_backtrace();
+    return message(kind_of(s), s);
   } catch (const std::bad_alloc &) {
     return message('M', "out of memory");
   } catch (const std::exception &e) {
@@ -51,16 +62,26 @@ extern std::atomic<int64_t> live;
 inline at::Tensor &T(ct_tensor t) { return *static_cast<at::Tensor *>(t); }
 inline at::Tensor opt(ct_tensor t) { return t ? T(t) : at::Tensor(); }
 
-inline ct_tensor box(at::Tensor &&t) {
-  auto *p = new at::Tensor(std::move(t));
+// box hands tensors out, all of them or, where one cannot be, none. The readers of handles (ct_dim, ...) rely on defined ones.
+inline void box(at::Tensor *ts, size_t n, ct_tensor *out) {
+  for (size_t i = 0; i < n; i++) TORCH_CHECK(ts[i].defined(), "the operation gave no tensor");
+  std::vector<std::unique_ptr<at::Tensor>> made;
+  made.reserve(n);
+  for (size_t i = 0; i < n; i++) made.push_back(std::make_unique<at::Tensor>(std::move(ts[i])));
+  for (size_t i = 0; i < n; i++) out[i] = made[i].release();
+  live.fetch_add(static_cast<int64_t>(n), std::memory_order_relaxed);
+}
+
+inline void box(at::Tensor &&t, ct_tensor *out) {
+  TORCH_CHECK(t.defined(), "the operation gave no tensor");
+  *out = new at::Tensor(std::move(t));
   live.fetch_add(1, std::memory_order_relaxed);
-  return p;
 }
 
 // For functions with one tensor result.
 template <class F>
 char *give(ct_tensor *out, F &&f) noexcept {
-  return guard([&] { *out = box(f()); });
+  return guard([&] { box(f(), out); });
 }
 
 inline at::IntArrayRef dims(const int64_t *p, int64_t n) { return {p, static_cast<size_t>(n)}; }
@@ -72,11 +93,9 @@ inline std::vector<at::Tensor> list(const ct_tensor *p, int64_t n) {
   return v;
 }
 
-inline c10::Device device(int type, int index) {
-  return type == CT_CUDA ? c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index)) : c10::Device(c10::kCPU);
-}
-
-at::ScalarType scalar_type(int dtype);  // throws on an unknown code
+// These throw on codes they do not know, and device also on a GPU where the library has no CUDA.
+c10::Device device(int type, int index);
+at::ScalarType scalar_type(int dtype);
 
 inline at::Generator &G(ct_generator g) { return *static_cast<at::Generator *>(g); }
 

@@ -25,26 +25,29 @@ at::TensorOptions options(int dtype, int dev, int index) {
 
 CT_API int64_t ct_live_tensors(void) { return live.load(); }
 
-CT_API void ct_close(ct_tensor *t, int64_t n) {
+CT_API void ct_close(const ct_tensor *t, int64_t n) {
   for (int64_t i = 0; i < n; i++) {
-    char *e = guard([&] { delete static_cast<at::Tensor *>(t[i]); });
-    std::free(e);
+    if (t[i] == nullptr) continue;
+    live.fetch_sub(1, std::memory_order_relaxed);
+    ct_free_string(guard([&] { delete static_cast<at::Tensor *>(t[i]); }));
   }
-  live.fetch_sub(n, std::memory_order_relaxed);
 }
 
 CT_API char *ct_from_host(const void *data, int dtype, const int64_t *shape, int64_t n, int dev, int index, ct_tensor *out) {
   return give(out, [&] {
-    auto host = at::from_blob(const_cast<void *>(data), dims(shape, n), at::TensorOptions().dtype(scalar_type(dtype)));
-    return dev == CT_CPU ? host.clone() : host.to(device(dev, index));
+    const auto size = dims(shape, n);
+    for (int64_t d : size) TORCH_CHECK(d >= 0, "negative size in shape ", size);
+    const auto type = scalar_type(dtype);
+    const auto where = device(dev, index);
+    // A bool other than 0 and 1 is undefined in C++, so these come as bytes.
+    auto host = at::from_blob(const_cast<void *>(data), size, at::TensorOptions().dtype(type == at::kBool ? at::kByte : type));
+    return host.to(where, type, /*non_blocking=*/false, /*copy=*/true);
   });
 }
 
 CT_API char *ct_to_host(ct_tensor t, void *data, int64_t bytes) {
   return guard([&] {
     const auto &x = T(t);
-    TORCH_CHECK(static_cast<int64_t>(x.nbytes()) == bytes || !x.is_contiguous(), "buffer of ", bytes, " bytes for a tensor of ",
-                x.nbytes());
     TORCH_CHECK(x.numel() * static_cast<int64_t>(x.element_size()) == bytes, "buffer of ", bytes, " bytes for a tensor of ",
                 x.numel() * static_cast<int64_t>(x.element_size()));
     if (bytes == 0) return;
@@ -87,7 +90,7 @@ CT_API int ct_is_contiguous(ct_tensor t) { return T(t).is_contiguous(); }
 CT_API char *ct_to(ct_tensor t, int dtype, int dev, int index, ct_tensor *out) {
   return give(out, [&] {
     auto x = T(t);
-    return x.to(device(dev, index), dtype < 0 ? x.scalar_type() : scalar_type(dtype));
+    return x.to(dev < 0 ? x.device() : device(dev, index), dtype < 0 ? x.scalar_type() : scalar_type(dtype));
   });
 }
 CT_API char *ct_alias(ct_tensor t, ct_tensor *out) {
