@@ -53,7 +53,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		admm.LRSchedule, admm.Rho, admm.RhoGrowth, admm.UpdateEvery = "admm", 1e-3, 1.3, 4
 		want := Config{
 			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", LogEvery: 50, KeepLast: 2},
-			Data:      Data{Dataset: dataset, Dir: "data", Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
+			Data:      Data{Dataset: dataset, Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
 			Model:     Model{Arch: "lenet", Width: 1, Init: "default"},
 			Training:  Training{Method: "pgd"},
 			Adversary: Adversary{Norm: "Linf", Epsilon: 0.3, StepSize: 0.01, Steps: 40, RandomStart: true, Loss: "ce", BatchNorm: "eval"},

@@ -138,7 +138,6 @@ func TestWrongDataAndModel(t *testing.T) {
 		"data: {dataset: mnist}":                                                  "configs/x.yaml: model.arch is missing: the name of an architecture such as lenet_adv is needed",
 		"data: {dataset: m}\nmodel: {arch: a, width: 0}":                          "configs/x.yaml:3: model.width is 0: at least 1 is needed",
 		"data: {dataset: m}\nmodel: {arch: a, init: he}":                          `configs/x.yaml:3: model.init is "he": one of default, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal is needed`,
-		"model: {arch: a}\ndata: {dataset: m, dir: ''}":                           "configs/x.yaml:3: data.dir is empty: the folder of the data set's files is needed, such as data",
 		"model: {arch: a}\ndata: {dataset: m, validation: 0}":                     "configs/x.yaml:3: data.validation is 0: a fraction of the training images (0.05) or how many of them (3000) is needed",
 		"model: {arch: a}\ndata: {dataset: m, validation: 1.5}":                   "configs/x.yaml:3: data.validation is 1.5: a fraction of the training images (0.05) or how many of them (3000) is needed",
 		"model: {arch: a}\ndata: {dataset: m, validation: 300, train_limit: 300}": "configs/x.yaml:3: data.validation is 300: data.train_limit leaves 300 images, and some are needed to train on",

@@ -147,9 +147,6 @@ func (v *checker) data(d *Data) {
 	if d.Dataset == "" {
 		v.fail("data.dataset", "is missing: the name of a data set such as digits or mnist is needed")
 	}
-	if d.Dir == "" {
-		v.fail("data.dir", "is empty: the folder of the data set's files is needed, such as data")
-	}
 	switch whole := float64(d.Validation) == math.Trunc(float64(d.Validation)); {
 	case !(d.Validation > 0) || d.Validation >= 1 && !whole || d.Validation > math.MaxInt32:
 		v.fail("data.validation", "is %v: a fraction of the training images (0.05) or how many of them (3000) is needed", d.Validation)
