@@ -1,0 +1,62 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+
+	"golang.org/x/term"
+
+	"rapt/trainer"
+	"rapt/trainer/metrics"
+)
+
+// writeJSON writes the one object of --json.
+func (a *app) writeJSON(v any) error {
+	encoder := json.NewEncoder(a.out)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("cannot write the result to standard output: %w", err)
+	}
+	return nil
+}
+
+// console is where the work reports: standard output, or with --json standard error.
+func (a *app) console() trainer.Console {
+	w := a.out
+	if a.json {
+		w = a.err
+	}
+	return trainer.Console{Out: w, IsTTY: isTerminal(w)}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// describe is a report's first line.
+func describe(w io.Writer, r *metrics.Report) {
+	fmt.Fprintf(w, "%s: %s (width %d) on %s", r.Name, r.Arch, r.Width, r.Dataset)
+	if r.Method != "" {
+		fmt.Fprintf(w, ", training method %s", r.Method)
+	}
+	if r.Parameters > 0 {
+		fmt.Fprintf(w, ", %d parameters", r.Parameters)
+	}
+	fmt.Fprintln(w)
+}
+
+// fraction writes a radius as a number, and as k/255 where it is one.
+func fraction(x float64) string {
+	k := math.Round(x * 255)
+	if k >= 1 && math.Abs(x*255-k) < 1e-9 {
+		return fmt.Sprintf("%.6g (%g/255)", x, k)
+	}
+	return fmt.Sprintf("%.6g", x)
+}
+
+func percent(x float64) string { return fmt.Sprintf("%.2f %%", 100*x) }

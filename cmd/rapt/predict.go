@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"rapt/trainer"
+)
+
+func (a *app) predictCommand() *cobra.Command {
+	var at where
+	var out string
+	cmd := &cobra.Command{
+		Use:   "predict CHECKPOINT|RUN --out FILE",
+		Short: "Write the logits of the test images, as safetensors",
+		Long:  `Writes a safetensors file with the tensors logits, [N, classes] F32, and labels, [N] I64, of the test images.`,
+		Example: `  rapt predict runs/mnist --out logits.safetensors
+  rapt predict model.safetensors --out logits.safetensors --limit 1000`,
+		Args: positional("CHECKPOINT or RUN"),
+		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+			if out == "" {
+				return usagef("predict needs --out FILE, the file to write the logits to")
+			}
+			if err := at.check(cmd); err != nil {
+				return err
+			}
+			n, err := trainer.Predict(ctx, trainer.PredictOptions{
+				Path: args[0], Out: out, Limit: at.limit, BatchSize: at.batchSize, DataDir: at.dataDir, Device: at.device,
+				Workers: at.workers, Console: a.console(),
+			})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.writeJSON(map[string]any{"out": out, "images": n})
+			}
+			fmt.Fprintf(a.out, "%s: logits and labels of %d images\n", out, n)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&out, "out", "", "the file to write (required)")
+	at.add(cmd.Flags())
+	return cmd
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	exitInterrupt = 128 + int(syscall.SIGINT)  // 130
+	exitTerminate = 128 + int(syscall.SIGTERM) // 143, of SIGUSR1 too, which Slurm sends before the time is up
+)
+
+// caught remembers the exit code that the first signal asks for.
+type caught struct{ exit atomic.Int32 }
+
+func (c *caught) code() int {
+	if code := int(c.exit.Load()); code != 0 {
+		return code
+	}
+	return exitInterrupt
+}
+
+// interruptible is a command's RunE whose context a signal cancels. The handler only takes note: the work stops at its own
+// next step, and saves. An interrupt from the keyboard after that ends the program at once.
+func (a *app) interruptible(work func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return a.body(func(cmd *cobra.Command, args []string) error {
+		ctx, cancel := context.WithCancel(context.Background())
+		signals := make(chan os.Signal, 8)
+		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1)
+		done := make(chan struct{})
+		defer func() {
+			signal.Stop(signals)
+			close(done)
+			cancel()
+		}()
+		go func() {
+			for {
+				select {
+				case s := <-signals:
+					a.onSignal(s, cancel)
+				case <-done:
+					return
+				}
+			}
+		}()
+		return work(ctx, cmd, args)
+	})
+}
+
+func (a *app) onSignal(s os.Signal, cancel context.CancelFunc) {
+	code := exitTerminate
+	if s == syscall.SIGINT {
+		code = exitInterrupt
+	}
+	if a.signal.exit.CompareAndSwap(0, int32(code)) {
+		hint := ""
+		if s == syscall.SIGINT {
+			hint = "; once more ends it at once"
+		}
+		fmt.Fprintf(a.err, "rapt: %v: stopping at the next step%s\n", s, hint)
+		cancel()
+	} else if s == syscall.SIGINT {
+		os.Exit(exitInterrupt)
+	}
+}
