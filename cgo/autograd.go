@@ -10,7 +10,7 @@ import "unsafe"
 func (s *Session) Grad(loss Tensor, inputs ...Tensor) []Tensor {
 	out := make([]Tensor, len(inputs))
 	l, ok := s.ptr("Grad", loss)
-	if !ok {
+	if !ok || len(inputs) == 0 {
 		return out
 	}
 	in, ok := s.list("Grad", &s.buf2, inputs)
@@ -20,11 +20,11 @@ func (s *Session) Grad(loss Tensor, inputs ...Tensor) []Tensor {
 	s.buf = append(s.buf[:0], make([]C.ct_tensor, len(inputs))...)
 	got := s.buf
 	if e := C.ct_grad(l, in, C.int64_t(len(inputs)), unsafe.SliceData(got)); e != nil {
-		s.take("Grad", e, nil)
+		s.take("Grad", e)
 		return out
 	}
 	for i, p := range got {
-		out[i] = s.take("Grad", nil, p)
+		out[i] = s.record(p)
 	}
 	s.buf = s.buf[:0]
 	return out

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 2
+#define CT_ABI 3
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -76,6 +76,7 @@ char *ct_contiguous(ct_tensor t, int channels_last, ct_tensor *out);
 char *ct_requires_grad_(ct_tensor t, int on);
 
 char *ct_reshape(ct_tensor t, const int64_t *shape, int64_t n, ct_tensor *out);
+char *ct_flatten(ct_tensor t, ct_tensor *out); /* [N, ...] to [N, -1] */
 char *ct_permute(ct_tensor t, const int64_t *dims, int64_t n, ct_tensor *out);
 char *ct_expand(ct_tensor t, const int64_t *shape, int64_t n, ct_tensor *out);
 char *ct_narrow(ct_tensor t, int64_t dim, int64_t start, int64_t len, ct_tensor *out);

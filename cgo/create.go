@@ -5,15 +5,26 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"unsafe"
 )
 
-func product(shape []int64) int64 {
-	n := int64(1)
+// fills reports whether n elements are what shape asks for.
+func fills(shape []int64, n int64) bool {
+	product, empty := int64(1), false
 	for _, d := range shape {
-		n *= d
+		switch {
+		case d < 0:
+			return false
+		case d == 0:
+			empty = true
+		case product > n/d: // more than n, were it not for a size of 0; and never an overflow
+			product = math.MaxInt64
+		default:
+			product *= d
+		}
 	}
-	return n
+	return n == 0 && empty || n == product && !empty
 }
 
 // fromHost copies data to the session's device. data must hold exactly the elements of shape.
@@ -25,14 +36,13 @@ func (s *Session) fromMemory(op string, data unsafe.Pointer, n int64, d DType, s
 	if s.err != nil {
 		return Tensor{}
 	}
-	if n != product(shape) {
+	if !fills(shape, n) {
 		s.Fail(fmt.Errorf("torch: %s: %d elements do not fill the shape %v", op, n, shape))
 		return Tensor{}
 	}
 	kind, index := s.device.c()
-	var o C.ct_tensor
-	e := C.ct_from_host(data, C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &o)
-	return s.take(op, e, o)
+	e := C.ct_from_host(data, C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &s.out)
+	return s.take(op, e)
 }
 
 func cShape(shape []int64) *C.int64_t { return (*C.int64_t)(unsafe.SliceData(shape)) }
@@ -62,9 +72,9 @@ func (s *Session) FromBool(data []bool, shape ...int64) Tensor {
 	return fromHost(s, "FromBool", data, shape)
 }
 
-// FromBytes copies raw little-endian elements of type d, as Tensor.Bytes gives them.
+// FromBytes copies raw little-endian elements of type d, as Tensor.Bytes gives them. A Bool is true for any byte but 0.
 func (s *Session) FromBytes(data []byte, d DType, shape ...int64) Tensor {
-	if len(data)%d.Size() != 0 {
+	if d.Size() == 0 || len(data)%d.Size() != 0 {
 		s.Fail(fmt.Errorf("torch: FromBytes: %d bytes are no whole number of %v", len(data), d))
 		return Tensor{}
 	}
@@ -77,9 +87,8 @@ func (s *Session) Full(v float64, d DType, shape ...int64) Tensor {
 		return Tensor{}
 	}
 	kind, index := s.device.c()
-	var o C.ct_tensor
-	e := C.ct_full(C.double(v), C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &o)
-	return s.take("Full", e, o)
+	e := C.ct_full(C.double(v), C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &s.out)
+	return s.take("Full", e)
 }
 
 // Zeros is a float32 tensor of zeros.
@@ -94,8 +103,7 @@ func (s *Session) Empty(d DType, shape ...int64) Tensor {
 		return Tensor{}
 	}
 	kind, index := s.device.c()
-	var o C.ct_tensor
-	return s.take("Empty", C.ct_empty(C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &o), o)
+	return s.take("Empty", C.ct_empty(C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &s.out))
 }
 
 // Arange is the int64 tensor 0, 1, ..., n-1.
@@ -104,12 +112,12 @@ func (s *Session) Arange(n int64) Tensor {
 		return Tensor{}
 	}
 	kind, index := s.device.c()
-	var o C.ct_tensor
-	return s.take("Arange", C.ct_arange(C.int64_t(n), kind, index, &o), o)
+	return s.take("Arange", C.ct_arange(C.int64_t(n), kind, index, &s.out))
 }
 
 // Borrow gives this session a handle of another session's tensor: the same storage, outside any graph. Both must
-// live on one device, the owner must outlive the borrower's use, and the caller keeps writers and readers apart.
+// live on one device, the owner must do nothing during the call and outlive the borrower's use of the tensor, and the
+// caller keeps writers and readers apart.
 func (s *Session) Borrow(t Tensor) Tensor {
 	if s.err != nil {
 		return Tensor{}
@@ -118,6 +126,5 @@ func (s *Session) Borrow(t Tensor) Tensor {
 		s.Fail(fmt.Errorf("torch: Borrow: %w", ErrClosed))
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Borrow", C.ct_alias(t.s.slots[t.idx].p, &o), o)
+	return s.take("Borrow", C.ct_alias(t.s.slots[t.idx].p, &s.out))
 }

@@ -3,7 +3,10 @@ package torch
 // #include "cgotorch.h"
 import "C"
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrClosed reports a tensor that is absent, was freed with its scope, or belongs to another session.
@@ -11,6 +14,8 @@ var (
 	// ErrOutOfMemory reports that the device, or the host, has no memory left for an operation.
 	ErrOutOfMemory = errors.New("out of memory")
 )
+
+var errEnded = fmt.Errorf("torch: the session has ended: %w", ErrClosed)
 
 // Error is what libtorch said about one operation.
 type Error struct {

@@ -16,6 +16,13 @@ func (s *Session) optional(op string, t Tensor) (C.ct_tensor, bool) {
 	return s.ptr(op, t)
 }
 
+func orOne(v int64) int64 {
+	if v == 0 {
+		return 1
+	}
+	return v
+}
+
 // Conv2d convolves t [N, C, H, W] with weight [O, C/groups, kH, kW] and an optional bias [O].
 func (t Tensor) Conv2d(weight, bias Tensor, o ConvOptions) Tensor {
 	s, x, w, ok := pair("Conv2d", t, weight)
@@ -26,10 +33,9 @@ func (t Tensor) Conv2d(weight, bias Tensor, o ConvOptions) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var out C.ct_tensor
-	e := C.ct_conv2d(x, w, b, C.int64_t(max(o.Stride, 1)), C.int64_t(o.Padding), C.int64_t(max(o.Dilation, 1)),
-		C.int64_t(max(o.Groups, 1)), &out)
-	return s.take("Conv2d", e, out)
+	e := C.ct_conv2d(x, w, b, C.int64_t(orOne(o.Stride)), C.int64_t(o.Padding), C.int64_t(orOne(o.Dilation)),
+		C.int64_t(orOne(o.Groups)), &s.out)
+	return s.take("Conv2d", e)
 }
 
 // Linear is t [N, I] times the transpose of weight [O, I], plus an optional bias [O].
@@ -42,8 +48,7 @@ func (t Tensor) Linear(weight, bias Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var out C.ct_tensor
-	return s.take("Linear", C.ct_linear(x, w, b, &out), out)
+	return s.take("Linear", C.ct_linear(x, w, b, &s.out))
 }
 
 // BatchNorm normalises over all dimensions but the second. In training it uses the batch's statistics and moves
@@ -59,14 +64,13 @@ func (t Tensor) BatchNorm(weight, bias, mean, variance Tensor, training bool, mo
 			return Tensor{}
 		}
 	}
-	var out C.ct_tensor
-	e := C.ct_batch_norm(x, p[0], p[1], p[2], p[3], flag(training), C.double(momentum), C.double(eps), &out)
-	return s.take("BatchNorm", e, out)
+	e := C.ct_batch_norm(x, p[0], p[1], p[2], p[3], flag(training), C.double(momentum), C.double(eps), &s.out)
+	return s.take("BatchNorm", e)
 }
 
 func (t Tensor) pool(op string, code C.int, k, stride, padding int64) Tensor {
-	return t.one(op, func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_pool2d(code, p, C.int64_t(k), C.int64_t(stride), C.int64_t(padding), o)
+	return t.one(op, func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_pool2d(code, p, C.int64_t(k), C.int64_t(stride), C.int64_t(padding), &s.out)
 	})
 }
 
@@ -95,8 +99,7 @@ func (t Tensor) Dropout(p float64, g *Generator) Tensor {
 		s.Fail(fmt.Errorf("torch: Dropout: a generator of the tensor's own session is needed"))
 		return Tensor{}
 	}
-	var out C.ct_tensor
-	return s.take("Dropout", C.ct_dropout(x, C.double(p), g.g, &out), out)
+	return s.take("Dropout", C.ct_dropout(x, C.double(p), g.g, &s.out))
 }
 
 // Reduction says how a loss joins its samples.
@@ -115,8 +118,7 @@ func (t Tensor) CrossEntropy(target Tensor, r Reduction, labelSmoothing float64)
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("CrossEntropy", C.ct_cross_entropy(a, b, C.int(r), C.double(labelSmoothing), &o), o)
+	return s.take("CrossEntropy", C.ct_cross_entropy(a, b, C.int(r), C.double(labelSmoothing), &s.out))
 }
 
 // KLDiv is the Kullback-Leibler divergence of target probabilities from log-probabilities t.
@@ -125,8 +127,7 @@ func (t Tensor) KLDiv(target Tensor, r Reduction) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("KLDiv", C.ct_kl_div(a, b, C.int(r), &o), o)
+	return s.take("KLDiv", C.ct_kl_div(a, b, C.int(r), &s.out))
 }
 
 // MSELoss is the squared difference of t and target.
@@ -135,6 +136,5 @@ func (t Tensor) MSELoss(target Tensor, r Reduction) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("MSELoss", C.ct_mse(a, b, C.int(r), &o), o)
+	return s.take("MSELoss", C.ct_mse(a, b, C.int(r), &s.out))
 }

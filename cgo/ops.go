@@ -8,8 +8,7 @@ func (t Tensor) unary(name string, op C.int) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take(name, C.ct_unary(op, p, &o), o)
+	return s.take(name, C.ct_unary(op, p, &s.out))
 }
 
 // pair checks two operands; the error goes to the session of whichever has one.
@@ -32,8 +31,7 @@ func (t Tensor) binary(name string, op C.int, u Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take(name, C.ct_binary(op, a, b, &o), o)
+	return s.take(name, C.ct_binary(op, a, b, &s.out))
 }
 
 func (t Tensor) scalar(name string, op C.int, v float64) Tensor {
@@ -41,8 +39,7 @@ func (t Tensor) scalar(name string, op C.int, v float64) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take(name, C.ct_scalar(op, p, C.double(v), &o), o)
+	return s.take(name, C.ct_scalar(op, p, C.double(v), &s.out))
 }
 
 // Element-wise functions.
@@ -105,8 +102,7 @@ func (t Tensor) Clamp(lo, hi float64) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Clamp", C.ct_clamp(p, C.double(lo), C.double(hi), &o), o)
+	return s.take("Clamp", C.ct_clamp(p, C.double(lo), C.double(hi), &s.out))
 }
 
 // In place, under the same rules as in PyTorch: a leaf that requires a gradient is changed inside NoGrad only.

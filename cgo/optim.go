@@ -31,6 +31,10 @@ func newOptimizer(params []Tensor, kinds ...string) optimizer {
 	if len(params) > 0 {
 		o.s = params[0].s
 	}
+	if o.s == nil {
+		o.params = nil
+		return o
+	}
 	for range kinds {
 		var list []Tensor
 		for _, p := range params {
@@ -57,7 +61,9 @@ func (o *optimizer) SetSteps(n int64) { o.steps = n }
 func (o *optimizer) Reset() {
 	o.steps = 0
 	for _, list := range o.buffers {
-		o.s.ScaleList_(list, 0)
+		for _, t := range list {
+			t.Fill_(0) // also what is not a number
+		}
 	}
 }
 
@@ -81,12 +87,12 @@ func SGD(params []Tensor, momentum, weightDecay float64, nesterov bool) Optimize
 
 func (o *sgd) Step(grads []Tensor, lr float64) {
 	n := len(o.params)
+	if n == 0 {
+		return
+	}
 	buffers := grads // not read without momentum
 	if o.momentum != 0 {
 		buffers = o.buffers[0]
-	}
-	if n == 0 {
-		return
 	}
 	p, ok := o.s.lists("SGD", n, o.params, grads, buffers)
 	if !ok {

@@ -39,9 +39,17 @@ func (g *Generator) ok(op string) bool {
 		return false
 	}
 	if g.s.err == nil && g.g == nil {
-		g.s.err = fmt.Errorf("torch: %s: the generator's session has ended", op)
+		g.s.err = fmt.Errorf("torch: %s: the generator was never made", op)
 	}
 	return g.s.err == nil
+}
+
+// err is why ok said no.
+func (g *Generator) err(op string) error {
+	if g == nil || g.s == nil {
+		return fmt.Errorf("torch: %s: an absent generator", op)
+	}
+	return g.s.err
 }
 
 // Seed starts the stream anew at seed.
@@ -54,10 +62,9 @@ func (g *Generator) Seed(seed uint64) {
 // State is the position in the stream, to be given to SetState.
 func (g *Generator) State() ([]byte, error) {
 	if !g.ok("State") {
-		return nil, fmt.Errorf("torch: State: %w", ErrClosed)
+		return nil, g.err("State")
 	}
-	var o C.ct_tensor
-	t := g.s.take("State", C.ct_generator_state(g.g, &o), o)
+	t := g.s.take("State", C.ct_generator_state(g.g, &g.s.out))
 	defer g.s.Free(t)
 	return t.Uint8s()
 }
@@ -65,15 +72,15 @@ func (g *Generator) State() ([]byte, error) {
 // SetState goes to a position that State gave.
 func (g *Generator) SetState(state []byte) error {
 	if !g.ok("SetState") {
-		return fmt.Errorf("torch: SetState: %w", ErrClosed)
+		return g.err("SetState")
 	}
 	if len(state) == 0 {
 		return fmt.Errorf("torch: SetState: an empty state")
 	}
 	shape := []int64{int64(len(state))}
-	var o C.ct_tensor // generators take their state on the host, whatever their device
-	e := C.ct_from_host(unsafe.Pointer(unsafe.SliceData(state)), C.CT_U8, cShape(shape), 1, C.CT_CPU, 0, &o)
-	t := g.s.take("SetState", e, o)
+	// Generators take their state on the host, whatever their device.
+	e := C.ct_from_host(unsafe.Pointer(unsafe.SliceData(state)), C.CT_U8, cShape(shape), 1, C.CT_CPU, 0, &g.s.out)
+	t := g.s.take("SetState", e)
 	defer g.s.Free(t)
 	p, ok := g.s.ptr("SetState", t)
 	if !ok {

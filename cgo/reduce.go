@@ -4,8 +4,8 @@ package torch
 import "C"
 
 func (t Tensor) reduce(op string, code C.int, keep bool, dims []int64) Tensor {
-	return t.one(op, func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_reduce(code, p, cShape(dims), C.int64_t(len(dims)), flag(keep), o)
+	return t.one(op, func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_reduce(code, p, cShape(dims), C.int64_t(len(dims)), flag(keep), &s.out)
 	})
 }
 
@@ -38,17 +38,17 @@ func (t Tensor) Any() Tensor { return t.reduce("Any", C.CT_ANY, false, nil) }
 
 // Argmax is the index (int64) of the largest element along dim.
 func (t Tensor) Argmax(dim int) Tensor {
-	return t.one("Argmax", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_argmax(p, C.int64_t(dim), o) })
+	return t.one("Argmax", func(s *Session, p C.ct_tensor) *C.char { return C.ct_argmax(p, C.int64_t(dim), &s.out) })
 }
 
 // Softmax normalises exponentials along dim.
 func (t Tensor) Softmax(dim int) Tensor {
-	return t.one("Softmax", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 0, o) })
+	return t.one("Softmax", func(s *Session, p C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 0, &s.out) })
 }
 
 // LogSoftmax is the logarithm of Softmax.
 func (t Tensor) LogSoftmax(dim int) Tensor {
-	return t.one("LogSoftmax", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 1, o) })
+	return t.one("LogSoftmax", func(s *Session, p C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 1, &s.out) })
 }
 
 // two runs a C function that makes two tensors from t.
@@ -57,11 +57,11 @@ func (t Tensor) two(op string, f func(p C.ct_tensor, a, b *C.ct_tensor) *C.char)
 	if !ok {
 		return Tensor{}, Tensor{}
 	}
-	var a, b C.ct_tensor
-	if e := f(p, &a, &b); e != nil {
-		return s.take(op, e, nil), Tensor{}
+	var both [2]C.ct_tensor
+	if e := f(p, &both[0], &both[1]); e != nil {
+		return s.take(op, e), Tensor{}
 	}
-	return s.take(op, nil, a), s.take(op, nil, b)
+	return s.record(both[0]), s.record(both[1])
 }
 
 // KthValue is the k-th smallest element (k from 1) along dim and its index.

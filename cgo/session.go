@@ -6,6 +6,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"unsafe"
@@ -26,6 +27,7 @@ type Session struct {
 	marks  []int         // where each open scope starts in scope
 	buf    []C.ct_tensor // scratch for lists that go to C
 	buf2   []C.ct_tensor
+	out    C.ct_tensor // where operations in C leave their result
 	gens   []*Generator
 	err    error
 	live   int
@@ -39,8 +41,8 @@ type slot struct {
 
 func init() {
 	if got := int(C.ct_abi()); got != C.CT_ABI {
-		fmt.Println("libcgotorch.so speaks version", got, "of the border, this program", C.CT_ABI, "- build both again with ./build.sh")
-		panic("cgotorch ABI mismatch")
+		fmt.Fprintf(os.Stderr, "libcgotorch.so speaks version %d of the border, this program %d: build both again with ./build.sh\n", got, C.CT_ABI)
+		os.Exit(1)
 	}
 }
 
@@ -58,6 +60,7 @@ func Run(d Device, o Options, f func(*Session) error) (err error) {
 	defer func() {
 		s.closeAll()
 		err = errors.Join(err, failure("Run", C.ct_session_end(&s.thread)))
+		s.Fail(errEnded)
 	}()
 	if err := f(s); err != nil {
 		return err
@@ -166,7 +169,18 @@ func (s *Session) Free(ts ...Tensor) {
 			s.drop(t.idx)
 		}
 	}
+	for n := len(s.scope); n > s.mark() && s.scope[n-1] == none; n-- {
+		s.scope = s.scope[:n-1]
+	}
 	s.flush()
+}
+
+// mark is where the innermost scope starts.
+func (s *Session) mark() int {
+	if n := len(s.marks); n > 0 {
+		return s.marks[n-1]
+	}
+	return 0
 }
 
 const none = ^uint32(0) // an entry of scope whose tensor was freed early
@@ -240,12 +254,17 @@ func (s *Session) ptr(op string, t Tensor) (C.ct_tensor, bool) {
 	return s.slots[t.idx].p, true
 }
 
-// take records a result in the innermost scope, or the error.
-func (s *Session) take(op string, e *C.char, p C.ct_tensor) Tensor {
+// take records the result that C left in s.out, or the error.
+func (s *Session) take(op string, e *C.char) Tensor {
 	if e != nil {
 		s.Fail(failure(op, e))
 		return Tensor{}
 	}
+	return s.record(s.out)
+}
+
+// record makes p a tensor of the innermost scope.
+func (s *Session) record(p C.ct_tensor) Tensor {
 	var i uint32
 	if n := len(s.free); n > 0 {
 		i = s.free[n-1]

@@ -3,51 +3,54 @@ package torch
 // #include "cgotorch.h"
 import "C"
 
+import "fmt"
+
 // one runs a C function that makes one tensor from t.
-func (t Tensor) one(op string, f func(p C.ct_tensor, o *C.ct_tensor) *C.char) Tensor {
+func (t Tensor) one(op string, f func(s *Session, p C.ct_tensor) *C.char) Tensor {
 	s, p, ok := t.use(op)
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take(op, f(p, &o), o)
+	return s.take(op, f(s, p))
 }
 
 // To converts the elements' type.
 func (t Tensor) To(d DType) Tensor {
-	kind, index := t.Device().c()
-	return t.one("To", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_to(p, C.int(d), kind, index, o) })
+	if d.Size() == 0 && t.s != nil {
+		t.s.Fail(fmt.Errorf("torch: To: unknown element type %d", int(d)))
+	}
+	return t.one("To", func(s *Session, p C.ct_tensor) *C.char { return C.ct_to(p, C.int(d), -1, 0, &s.out) })
 }
 
 // ToDevice copies to another device, or gives t again where it is there already.
 func (t Tensor) ToDevice(d Device) Tensor {
 	kind, index := d.c()
-	return t.one("ToDevice", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_to(p, -1, kind, index, o) })
+	return t.one("ToDevice", func(s *Session, p C.ct_tensor) *C.char { return C.ct_to(p, -1, kind, index, &s.out) })
 }
 
 // Detach is the same storage outside the graph.
 func (t Tensor) Detach() Tensor {
-	return t.one("Detach", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_alias(p, o) })
+	return t.one("Detach", func(s *Session, p C.ct_tensor) *C.char { return C.ct_alias(p, &s.out) })
 }
 
 // Alias is one more handle of the same tensor, graph and all, in the innermost scope.
 func (t Tensor) Alias() Tensor {
-	return t.one("Alias", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_share(p, o) })
+	return t.one("Alias", func(s *Session, p C.ct_tensor) *C.char { return C.ct_share(p, &s.out) })
 }
 
 // Clone copies the elements.
 func (t Tensor) Clone() Tensor {
-	return t.one("Clone", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_clone(p, o) })
+	return t.one("Clone", func(s *Session, p C.ct_tensor) *C.char { return C.ct_clone(p, &s.out) })
 }
 
 // Contiguous lays the elements out in row-major order.
 func (t Tensor) Contiguous() Tensor {
-	return t.one("Contiguous", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_contiguous(p, 0, o) })
+	return t.one("Contiguous", func(s *Session, p C.ct_tensor) *C.char { return C.ct_contiguous(p, 0, &s.out) })
 }
 
 // ChannelsLast lays a [N, C, H, W] tensor out with its channels innermost; the shape stays.
 func (t Tensor) ChannelsLast() Tensor {
-	return t.one("ChannelsLast", func(p C.ct_tensor, o *C.ct_tensor) *C.char { return C.ct_contiguous(p, 1, o) })
+	return t.one("ChannelsLast", func(s *Session, p C.ct_tensor) *C.char { return C.ct_contiguous(p, 1, &s.out) })
 }
 
 // RequiresGrad_ makes t a leaf that gradients are recorded for, or no longer.
@@ -60,39 +63,45 @@ func (t Tensor) RequiresGrad_(on bool) Tensor {
 
 // Reshape gives the elements another shape; one size may be -1.
 func (t Tensor) Reshape(shape ...int64) Tensor {
-	return t.one("Reshape", func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_reshape(p, cShape(shape), C.int64_t(len(shape)), o)
+	return t.one("Reshape", func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_reshape(p, cShape(shape), C.int64_t(len(shape)), &s.out)
 	})
 }
 
 // Flatten joins all dimensions from the second on: [N, ...] to [N, -1].
-func (t Tensor) Flatten() Tensor { return t.Reshape(t.Size(0), -1) }
+func (t Tensor) Flatten() Tensor {
+	s, p, ok := t.use("Flatten")
+	if !ok {
+		return Tensor{}
+	}
+	return s.take("Flatten", C.ct_flatten(p, &s.out))
+}
 
 // Permute reorders the dimensions.
 func (t Tensor) Permute(dims ...int64) Tensor {
-	return t.one("Permute", func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_permute(p, cShape(dims), C.int64_t(len(dims)), o)
+	return t.one("Permute", func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_permute(p, cShape(dims), C.int64_t(len(dims)), &s.out)
 	})
 }
 
 // Expand repeats dimensions of size 1 without copying.
 func (t Tensor) Expand(shape ...int64) Tensor {
-	return t.one("Expand", func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_expand(p, cShape(shape), C.int64_t(len(shape)), o)
+	return t.one("Expand", func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_expand(p, cShape(shape), C.int64_t(len(shape)), &s.out)
 	})
 }
 
 // Narrow is the part [start, start+length) of dimension dim, without copying.
 func (t Tensor) Narrow(dim int, start, length int64) Tensor {
-	return t.one("Narrow", func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_narrow(p, C.int64_t(dim), C.int64_t(start), C.int64_t(length), o)
+	return t.one("Narrow", func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_narrow(p, C.int64_t(dim), C.int64_t(start), C.int64_t(length), &s.out)
 	})
 }
 
 // Pad surrounds t with v; pad holds (before, after) pairs from the last dimension on.
 func (t Tensor) Pad(v float64, pad ...int64) Tensor {
-	return t.one("Pad", func(p C.ct_tensor, o *C.ct_tensor) *C.char {
-		return C.ct_pad(p, cShape(pad), C.int64_t(len(pad)), C.double(v), o)
+	return t.one("Pad", func(s *Session, p C.ct_tensor) *C.char {
+		return C.ct_pad(p, cShape(pad), C.int64_t(len(pad)), C.double(v), &s.out)
 	})
 }
 
@@ -102,8 +111,7 @@ func (s *Session) Cat(dim int, ts ...Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Cat", C.ct_cat(p, C.int64_t(len(ts)), C.int64_t(dim), &o), o)
+	return s.take("Cat", C.ct_cat(p, C.int64_t(len(ts)), C.int64_t(dim), &s.out))
 }
 
 // IndexSelect picks the slices of dimension dim that idx (int64, 1-D) names.
@@ -112,8 +120,7 @@ func (t Tensor) IndexSelect(dim int, idx Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("IndexSelect", C.ct_index_select(a, C.int64_t(dim), b, &o), o)
+	return s.take("IndexSelect", C.ct_index_select(a, C.int64_t(dim), b, &s.out))
 }
 
 // Gather picks along dim the elements that idx (int64) names.
@@ -122,8 +129,7 @@ func (t Tensor) Gather(dim int, idx Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Gather", C.ct_gather(a, C.int64_t(dim), b, &o), o)
+	return s.take("Gather", C.ct_gather(a, C.int64_t(dim), b, &s.out))
 }
 
 // Scatter is t with v written along dim wherever idx (int64) points.
@@ -132,20 +138,18 @@ func (t Tensor) Scatter(dim int, idx Tensor, v float64) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Scatter", C.ct_scatter_value(a, C.int64_t(dim), b, C.double(v), &o), o)
+	return s.take("Scatter", C.ct_scatter_value(a, C.int64_t(dim), b, C.double(v), &s.out))
 }
 
 // Where takes a where t (bool) is true, else b.
 func (t Tensor) Where(a, b Tensor) Tensor {
-	s, pa, pb, ok := pair("Where", a, b)
+	s, cond, pa, ok := pair("Where", t, a)
 	if !ok {
 		return Tensor{}
 	}
-	cond, ok := s.ptr("Where", t)
+	pb, ok := s.ptr("Where", b)
 	if !ok {
 		return Tensor{}
 	}
-	var o C.ct_tensor
-	return s.take("Where", C.ct_where(cond, pa, pb, &o), o)
+	return s.take("Where", C.ct_where(cond, pa, pb, &s.out))
 }

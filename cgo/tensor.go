@@ -38,8 +38,13 @@ func (d DType) String() string {
 	return [...]string{"float32", "float64", "int64", "int32", "uint8", "bool", "bfloat16", "float16"}[d]
 }
 
-// Size is the number of bytes of one element.
-func (d DType) Size() int { return [...]int{4, 8, 8, 4, 1, 1, 2, 2}[d] }
+// Size is the number of bytes of one element, 0 for an unknown type.
+func (d DType) Size() int {
+	if d < Float32 || d > Float16 {
+		return 0
+	}
+	return [...]int{4, 8, 8, 4, 1, 1, 2, 2}[d]
+}
 
 // Defined reports whether the handle is alive.
 func (t Tensor) Defined() bool {
@@ -155,11 +160,11 @@ func (t Tensor) Item() (float64, error) {
 
 // Bytes copies t to the host as raw little-endian elements in row-major order.
 func (t Tensor) Bytes() ([]byte, error) {
-	d := t.DType()
 	s, p, ok := t.use("Bytes")
 	if !ok {
 		return nil, t.Err()
 	}
+	d := t.DType()
 	if d < 0 {
 		return nil, fmt.Errorf("torch: Bytes: a tensor of unknown type")
 	}
@@ -196,12 +201,11 @@ func hostType[E element]() DType {
 // toHost copies t, which must have element type E, to a new slice in row-major order.
 func toHost[E element](t Tensor, op string) ([]E, error) {
 	want := hostType[E]()
-	got := t.DType()
 	s, p, ok := t.use(op)
 	if !ok {
 		return nil, t.Err()
 	}
-	if got != want {
+	if got := t.DType(); got != want {
 		return nil, fmt.Errorf("torch: %s: the tensor holds %v, convert it first", op, got)
 	}
 	out := make([]E, t.Numel())

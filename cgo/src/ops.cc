@@ -1,4 +1,6 @@
 // Element-wise operations and reductions.
+#include <cmath>
+
 #include "shim.h"
 
 using namespace ct;
@@ -85,9 +87,13 @@ CT_API char *ct_binary_(int op, ct_tensor at_, ct_tensor bt, double alpha) {
   });
 }
 
-CT_API char *ct_scalar_(int op, ct_tensor at_, double v) {
+CT_API char *ct_scalar_(int op, ct_tensor at_, double number) {
   return guard([&] {
     auto &a = T(at_);
+    at::Scalar v = number;
+    // Whole numbers keep an integer tensor's type; others are for libtorch to refuse.
+    if (at::isIntegralType(a.scalar_type(), /*includeBool=*/false) && std::abs(number) < 0x1p63 && number == std::trunc(number))
+      v = static_cast<int64_t>(number);
     switch (op) {
       case CT_FILL_: a.fill_(v); return;
       case CT_SCALE_: a.mul_(v); return;

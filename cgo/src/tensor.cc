@@ -112,6 +112,9 @@ CT_API char *ct_requires_grad_(ct_tensor t, int on) {
 CT_API char *ct_reshape(ct_tensor t, const int64_t *shape, int64_t n, ct_tensor *out) {
   return give(out, [&] { return T(t).reshape(dims(shape, n)); });
 }
+CT_API char *ct_flatten(ct_tensor t, ct_tensor *out) {
+  return give(out, [&] { return T(t).flatten(1); });
+}
 CT_API char *ct_permute(ct_tensor t, const int64_t *d, int64_t n, ct_tensor *out) {
   return give(out, [&] { return T(t).permute(dims(d, n)); });
 }
