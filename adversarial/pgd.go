@@ -61,29 +61,34 @@ func (p PGD) Name() string { return fmt.Sprintf("pgd-%d", p.Steps) }
 // The loss is the batch's sum, so an image's result does not depend on the size of the batch. Gradients are taken for
 // the images alone, outside NoGrad, and nothing waits for the device.
 func (p PGD) Perturb(f Logits, x, y torch.Tensor, g *torch.Generator) torch.Tensor {
-	s := x.Session()
-	if s == nil || s.Err() != nil {
+	if s := x.Session(); s == nil || s.Err() != nil {
 		return torch.Tensor{}
 	}
-	origin := x.Detach()
-	moved := p.start(origin, g)
-	for i := 0; i < p.Steps && s.Err() == nil; i++ {
+	start := p.start(x, g)
+	p.Ascend(f, start, x, y)
+	return start
+}
+
+// Ascend is Perturb in place, from a start of the caller's own.
+func (p PGD) Ascend(f Logits, start, x, y torch.Tensor) {
+	s := start.Session()
+	for i := 0; i < p.Steps && s != nil && s.Err() == nil; i++ {
 		s.Do(func() { // a scope of its own, so that memory does not grow with the steps
-			at := moved.Detach().RequiresGrad_(true)
+			at := start.Detach().RequiresGrad_(true)
 			loss := f(at).CrossEntropy(y, torch.ReduceSum, 0)
-			moved.PGDStep_(s.Grad(loss, at)[0], origin, p.StepSize, p.Epsilon, p.Norm == L2)
+			start.PGDStep_(s.Grad(loss, at)[0], x, p.StepSize, p.Epsilon, p.Norm == L2)
 		})
 	}
-	s.Free(origin)
-	return moved
 }
 
 // start is a new tensor with the images that the first step leaves from.
 func (p PGD) start(x torch.Tensor, g *torch.Generator) torch.Tensor {
-	if !p.RandomStart {
-		return x.Clone()
-	}
-	return x.Session().Scope(func() torch.Tensor { return x.Add(p.noise(x, g)).Clamp_(0, 1) })
+	return x.Session().Scope(func() torch.Tensor {
+		if !p.RandomStart {
+			return x.Detach().Clone()
+		}
+		return x.Detach().Add(p.noise(x, g)).Clamp_(0, 1)
+	})
 }
 
 // noise has x's shape, every sample drawn uniformly from the ball round zero.

@@ -1,0 +1,118 @@
+package models_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+	"rapt/models/modelstest"
+)
+
+// reference is one network of testdata; its README tells what the fields are.
+type reference struct {
+	Parameters  int64
+	State       []entry
+	EvalLogits  [][]float64 `json:"eval_logits"`
+	Loss        float64
+	InputGradL1 float64     `json:"input_grad_l1"`
+	TrainLogits [][]float64 `json:"train_logits"`
+}
+
+type entry struct {
+	Name  string
+	Shape []int64
+}
+
+func (e *entry) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &[]any{&e.Name, &e.Shape}) }
+
+func references(t *testing.T) map[string]reference {
+	text, err := os.ReadFile("testdata/models.json")
+	require.NoError(t, err)
+	var out map[string]reference
+	require.NoError(t, json.Unmarshal(text, &out))
+	return out
+}
+
+// spec reads a key such as mnist/lenet_adv/w16.
+func spec(t *testing.T, key string) models.Spec {
+	parts := strings.Split(key, "/")
+	sp := models.Spec{Arch: parts[1], Classes: 10}
+	if len(parts) > 2 {
+		w, err := strconv.Atoi(parts[2][1:])
+		require.NoError(t, err)
+		sp.Width = w
+	}
+	return sp
+}
+
+// run gives f a session and fails on the session's error.
+func run(t *testing.T, f func(s *torch.Session)) {
+	t.Helper()
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		f(s)
+		return nil
+	}))
+}
+
+// requireRows compares to 1e-4 of the largest magnitude.
+func requireRows(t *testing.T, want [][]float64, got torch.Tensor) {
+	t.Helper()
+	require.Equal(t, []int64{int64(len(want)), int64(len(want[0]))}, got.Shape())
+	v, err := got.Detach().Float32s()
+	require.NoError(t, err)
+	largest := 0.0
+	for _, row := range want {
+		for _, x := range row {
+			largest = max(largest, math.Abs(x))
+		}
+	}
+	for i, row := range want {
+		for j, x := range row {
+			require.InDelta(t, x, v[i*len(row)+j], 1e-4*largest, "image %d, class %d", i, j)
+		}
+	}
+}
+
+func TestVectors(t *testing.T) {
+	all := references(t)
+	require.Len(t, all, 5)
+	for key, want := range all {
+		t.Run(key, func(t *testing.T) {
+			run(t, func(s *torch.Session) { checkReference(t, s, spec(t, key), want) })
+		})
+	}
+}
+
+func checkReference(t *testing.T, s *torch.Session, sp models.Spec, want reference) {
+	m, err := models.New(s, sp, nil)
+	require.NoError(t, err)
+	var state []entry
+	for _, e := range m.State {
+		state = append(state, entry{e.Name, e.Tensor.Shape()})
+	}
+	require.Equal(t, want.State, state)
+	require.Equal(t, want.Parameters, m.Parameters())
+	require.NoError(t, modelstest.Fill(s, m))
+
+	x := modelstest.Input(s, m, 2).RequiresGrad_(true)
+	logits := m.Forward(x, nn.Eval)
+	requireRows(t, want.EvalLogits, logits)
+	loss := logits.CrossEntropy(s.FromInt64([]int64{3, 7}, 2), torch.ReduceSum, 0)
+	v, err := loss.Item()
+	require.NoError(t, err)
+	require.InEpsilon(t, want.Loss, v, 1e-4)
+	v, err = s.Grad(loss, x)[0].Abs().Sum().Item()
+	require.NoError(t, err)
+	require.InEpsilon(t, want.InputGradL1, v, 1e-4)
+
+	g := s.NewGenerator(1)
+	requireRows(t, want.TrainLogits, m.Forward(modelstest.Input(s, m, 4), nn.Mode{Train: true, Generator: g}))
+}
