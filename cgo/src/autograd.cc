@@ -5,8 +5,8 @@
 
 using namespace ct;
 
-CT_API int ct_grad_enabled(void) { return at::GradMode::is_enabled(); }
-CT_API void ct_set_grad_enabled(int on) { at::GradMode::set_enabled(on != 0); }
+CT_API int ct_grad_enabled(void) { return c10::GradMode::is_enabled(); }
+CT_API void ct_set_grad_enabled(int on) { c10::GradMode::set_enabled(on != 0); }
 
 CT_API char *ct_grad(ct_tensor loss, const ct_tensor *inputs, int64_t n, ct_tensor *out) {
   return guard([&] {

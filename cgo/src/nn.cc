@@ -42,7 +42,7 @@ struct ThinConv : torch::autograd::Function<ThinConv> {
 
 bool thin(const at::Tensor &x, const at::Tensor &w, int64_t stride, int64_t padding, int64_t dilation, int64_t groups) {
   return fast_conv && x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.requires_grad() &&
-         at::GradMode::is_enabled() && w.size(1) <= 4 && groups == 1 && stride == 1 && dilation == 1 && padding < w.size(2) &&
+         c10::GradMode::is_enabled() && w.size(1) <= 4 && groups == 1 && stride == 1 && dilation == 1 && padding < w.size(2) &&
          padding < w.size(3);
 }
 }  // namespace

@@ -7,25 +7,25 @@ using namespace ct;
 
 CT_API char *ct_list_add_(const ct_tensor *a, const ct_tensor *b, int64_t n, double alpha) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     at::_foreach_add_(list(a, n), list(b, n), alpha);
   });
 }
 CT_API char *ct_list_mul_(const ct_tensor *a, const ct_tensor *b, int64_t n) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     at::_foreach_mul_(list(a, n), list(b, n));
   });
 }
 CT_API char *ct_list_scale_(const ct_tensor *a, int64_t n, double v) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     at::_foreach_mul_(list(a, n), v);
   });
 }
 CT_API char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     for (int64_t i = 0; i < n; i++) T(dst[i]).copy_(T(src[i]));
   });
 }
@@ -34,7 +34,7 @@ CT_API char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n
 CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *bp, int64_t n, double lr, double momentum,
                      double weight_decay, int nesterov, int first) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n);
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     if (momentum != 0) {
@@ -57,7 +57,7 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
 CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *mp, const ct_tensor *vp, int64_t n, double lr,
                       double beta1, double beta2, double eps, double weight_decay, int64_t step) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n), m = list(mp, n), v = list(vp, n);
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     at::_foreach_mul_(m, beta1);
@@ -75,7 +75,7 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
 
 CT_API char *ct_admm_grad_(const ct_tensor *g, const ct_tensor *w, const ct_tensor *z, const ct_tensor *u, const double *rho, int64_t n) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     for (int64_t i = 0; i < n; i++) T(g[i]).add_((T(w[i]) - T(z[i])).add_(T(u[i])), rho[i]);
   });
 }
@@ -90,7 +90,7 @@ at::Tensor sample_norm(const at::Tensor &x) {
 
 CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step, double eps, int norm, double lo, double hi) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     auto &x = T(xt);
     const auto &g = T(gt), &x0 = T(x0t);
     TORCH_CHECK(norm == 0 || norm == 1, "norm must be 0 (Linf) or 1 (L2)");

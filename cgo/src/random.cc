@@ -33,7 +33,7 @@ CT_API char *ct_generator_set_state(ct_generator g, ct_tensor state) {
 
 CT_API char *ct_random_(int op, ct_tensor t, double a, double b, ct_generator g) {
   return guard([&] {
-    at::NoGradGuard no_grad;
+    c10::NoGradGuard no_grad;
     auto &x = T(t);
     switch (op) {
       case CT_UNIFORM_: x.uniform_(a, b, G(g)); return;

@@ -1,6 +1,8 @@
 // What every file of the shim shares: the guard that stops exceptions, and the way between handles and at:: values.
 #pragma once
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 #include <torch/version.h>
 
