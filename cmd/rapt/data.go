@@ -162,6 +162,10 @@ func (a *app) fetchData(ctx context.Context, name, dir string) error {
 	if state == nil {
 		return err
 	}
+	var damaged *datasets.ChecksumError
+	if errors.As(err, &damaged) {
+		return fmt.Errorf("%w; move it away and fetch again", damaged)
+	}
 	if !state.OK { // else it is there, or needs no files
 		bars := &downloads{app: a}
 		err := datasets.Fetch(ctx, name, dir, datasets.FetchOptions{Progress: bars.show})

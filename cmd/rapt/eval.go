@@ -37,7 +37,7 @@ With several attacks the worst case counts an image only if it is right under ea
 			if err := flags.check(cmd); err != nil {
 				return err
 			}
-			report, err := trainer.Evaluate(ctx, flags.options(args[0], a.console()))
+			report, err := evaluate(ctx, flags.options(args[0], a.console()))
 			if err != nil {
 				return err
 			}
@@ -80,6 +80,25 @@ func (f *evalFlags) options(path string, console trainer.Console) trainer.EvalOp
 		BatchSize: f.at.batchSize, DataDir: f.at.dataDir, Device: f.at.device, Workers: f.at.workers, Seed: f.seed,
 		Console: console, Version: version,
 	}
+}
+
+// evaluate adds to the trainer's report the settings that the attacks ran with.
+func evaluate(ctx context.Context, o trainer.EvalOptions) (*metrics.Report, error) {
+	attacks, err := trainer.Attacks(o)
+	if err != nil {
+		return nil, err
+	}
+	report, err := trainer.Evaluate(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	report.Attacks = nil
+	for _, p := range attacks {
+		report.Attacks = append(report.Attacks, metrics.Attack{
+			Name: p.Name(), Norm: p.Norm.String(), Epsilon: p.Epsilon, StepSize: p.StepSize, Steps: p.Steps, RandomStart: p.RandomStart,
+		})
+	}
+	return report, nil
 }
 
 // verdict is --fail-under's.

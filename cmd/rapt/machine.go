@@ -191,7 +191,11 @@ func (m *machine) disk(cfg *config.Config) {
 	}
 	m.DiskFree = fsStat.Bavail * uint64(fsStat.Bsize)
 	detail := fmt.Sprintf("%.1f GB free in %s", float64(m.DiskFree)/1e9, m.Disk)
-	switch err := unix.Access(m.Disk, unix.W_OK); {
+	err := unix.Access(m.Disk, unix.W_OK)
+	if info, e := os.Stat(m.Disk); e == nil && !info.IsDir() {
+		err = unix.ENOTDIR
+	}
+	switch {
 	case err != nil && cfg != nil:
 		m.add(stateProblem, "disk", "set run.out_dir to a folder that you may write to", "%s cannot be written: %v", m.Disk, err)
 	case err != nil:

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -20,10 +22,7 @@ func (a *app) predictCommand() *cobra.Command {
   rapt predict model.safetensors --out logits.safetensors --limit 1000`,
 		Args: positional("CHECKPOINT or RUN"),
 		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-			if out == "" {
-				return usagef("predict needs --out FILE, the file to write the logits to")
-			}
-			if err := at.check(cmd); err != nil {
+			if err := firstError(checkOut(out), at.check(cmd)); err != nil {
 				return err
 			}
 			n, err := trainer.Predict(ctx, trainer.PredictOptions{
@@ -43,4 +42,18 @@ func (a *app) predictCommand() *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "the file to write (required)")
 	at.add(cmd.Flags())
 	return cmd
+}
+
+// checkOut refuses, before the work, a file that could not be written after it.
+func checkOut(out string) error {
+	if out == "" {
+		return usagef("predict needs --out FILE, the file to write the logits to")
+	}
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		return usagef("--out %s is a folder, and a file is needed", out)
+	}
+	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
+		return usagef("--out %s: there is no folder %s", out, filepath.Dir(out))
+	}
+	return nil
 }

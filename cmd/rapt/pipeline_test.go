@@ -1,0 +1,274 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"rapt/trainer/checkpoint"
+	"rapt/trainer/metrics"
+)
+
+// binary is the program itself, for what one process cannot show of itself: signals and the exit code.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "rapt-test")
+	if err == nil {
+		binary = filepath.Join(dir, "rapt")
+		build := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-X main.version=v-test", "-o", binary, ".")
+		build.Stdout, build.Stderr = os.Stderr, os.Stderr
+		err = build.Run()
+	}
+	if err != nil {
+		os.Stderr.WriteString("the program could not be built: " + err.Error() + "\n")
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// tiny is a whole run that takes about a second.
+const tiny = `
+run: {name: tiny, out_dir: OUT}
+data: {dataset: digits, train_limit: 200, test_limit: 100, batch_size: 50}
+model: {arch: lenet_adv}
+training: {method: pgd}
+adversary: {epsilon: 0.2, step_size: 0.1, steps: 2}
+prune: {sparsity_type: irregular, ratio: 0.9}
+pretrain: {epochs: 1, lr: 1e-3}
+admm: {epochs: 1, lr: 1e-3, update_every: 1}
+retrain: {epochs: 1, lr: 1e-3}
+evaluate: {attacks: [pgd-4]}
+`
+
+func tinyRun(t *testing.T) (config, folder string) {
+	out := t.TempDir()
+	return write(t, "tiny.yaml", strings.ReplaceAll(tiny, "OUT", out)), filepath.Join(out, "tiny")
+}
+
+// program runs the binary to its end.
+func program(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	cmd := exec.Command(binary, args...)
+	cmd.Stdout, cmd.Stderr = &o, &e
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	return cmd.ProcessState.ExitCode(), o.String(), e.String()
+}
+
+func parseReport(t *testing.T, text []byte) metrics.Report {
+	t.Helper()
+	var r metrics.Report
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	require.NoError(t, decoder.Decode(&r), string(text))
+	assert.False(t, decoder.More(), "one object and no more")
+	return r
+}
+
+func TestRunFromEndToEnd(t *testing.T) {
+	config, folder := tinyRun(t)
+	code, out, errOut := program(t, "run", config, "--json")
+	require.Zero(t, code, errOut)
+	assert.Contains(t, errOut, "stage=retrain")
+	report := parseReport(t, []byte(out))
+	stored, err := os.ReadFile(filepath.Join(folder, "report.json"))
+	require.NoError(t, err)
+	assert.Equal(t, parseReport(t, stored), report)
+
+	assert.Equal(t, 1, report.Schema)
+	assert.Equal(t, "tiny", report.Name)
+	assert.Equal(t, "v-test", report.Version)
+	require.Len(t, report.Stages, 3)
+	for i, name := range stages {
+		s := report.Stages[i]
+		assert.Equal(t, name, s.Stage)
+		assert.Equal(t, 1, s.Epochs)
+		assert.Positive(t, s.ImagesPerSecond)
+		assert.Contains(t, s.RobustAccuracy, "pgd-4")
+	}
+	assert.InDelta(t, 0.9, report.Sparsity.Sparsity, 1e-3)
+	for _, name := range []string{"config.yaml", "env.json", "log.txt", "metrics.jsonl", "metrics.csv", "DONE"} {
+		assert.FileExists(t, filepath.Join(folder, name))
+	}
+
+	t.Run("again shows the result", func(t *testing.T) {
+		code, out, errOut := program(t, "run", config)
+		assert.Zero(t, code, errOut)
+		assert.Empty(t, errOut)
+		assert.NotContains(t, out, "begins", "nothing is trained twice")
+		for _, text := range []string{"pretrain", "retrain", "conv1.weight", "90.00", filepath.Join(folder, "report.json")} {
+			assert.Contains(t, out, text)
+		}
+	})
+	t.Run("another config is refused", func(t *testing.T) {
+		code, _, errOut := program(t, "run", config, "--set", "pretrain.lr=2e-3")
+		assert.Equal(t, exitUsage, code)
+		assert.Contains(t, errOut, "pretrain.lr")
+		assert.Contains(t, errOut, "--overwrite")
+	})
+	t.Run("eval", func(t *testing.T) { evaluates(t, folder, report) })
+	t.Run("sparsity", func(t *testing.T) {
+		code, out, errOut := program(t, "sparsity", folder, "--json")
+		require.Zero(t, code, errOut)
+		assert.Equal(t, report.Sparsity, parseReport(t, []byte(out)).Sparsity)
+		_, out, _ = program(t, "sparsity", filepath.Join(folder, "checkpoints", "pretrain", "best.safetensors"))
+		assert.Contains(t, out, "pruned 0.00 %, kept 100.00 %")
+	})
+	t.Run("predict", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "logits.safetensors")
+		code, out, errOut := program(t, "predict", folder, "--out", file, "--limit", "70", "--json")
+		require.Zero(t, code, errOut)
+		assert.JSONEq(t, `{"images": 70, "out": "`+file+`"}`, out)
+		_, infos, err := checkpoint.ReadHeader(file)
+		require.NoError(t, err)
+		require.Len(t, infos, 2)
+		assert.Equal(t, []any{"logits", []int64{70, 10}, "labels", []int64{70}}, []any{infos[0].Name, infos[0].Shape, infos[1].Name, infos[1].Shape})
+	})
+	t.Run("overwrite", func(t *testing.T) {
+		code, out, errOut := program(t, "run", config, "--overwrite", "--set", "pretrain.lr=2e-3")
+		assert.Zero(t, code, errOut)
+		assert.Contains(t, out, "begins stage=pretrain")
+	})
+}
+
+func evaluates(t *testing.T, folder string, run metrics.Report) {
+	code, out, errOut := program(t, "eval", folder, "--limit", "100", "--json")
+	require.Zero(t, code, errOut)
+	r := parseReport(t, []byte(out))
+	assert.Empty(t, r.Stages)
+	assert.Equal(t, run.Stages[2].CleanAccuracy, *r.CleanAccuracy)
+	assert.Equal(t, run.Stages[2].RobustAccuracy, r.RobustAccuracy, "the same images, attack and seed")
+	assert.Equal(t, *r.WorstCaseAccuracy, r.RobustAccuracy["pgd-4"])
+	require.Len(t, r.Attacks, 1)
+	assert.Equal(t, "Linf", r.Attacks[0].Norm)
+	assert.Equal(t, 0.2, r.Attacks[0].Epsilon)
+	assert.Equal(t, 4, r.Attacks[0].Steps)
+
+	code, out, errOut = program(t, "eval", folder, "--n_examples", "50", "--attacks", "pgd-1,pgd-3", "--epsilon", "8/255", "--step_size", "2/255")
+	require.Zero(t, code, errOut)
+	assert.Contains(t, out, "pgd-3: Linf, epsilon 0.0313725 (8/255), step size 0.00784314 (2/255), 3 steps, random start")
+	assert.Regexp(t, `clean +\d`, out)
+	assert.Regexp(t, `pgd-1 +\d`, out)
+	assert.Regexp(t, `worst case +\d`, out)
+	assert.Contains(t, out, "pruned 90.00 %, kept 10.00 %")
+
+	code, out, errOut = program(t, "eval", folder, "--limit", "50", "--fail-under", "0.99", "--json")
+	assert.Equal(t, exitUnproved, code)
+	assert.Contains(t, errOut, "below --fail-under 99.00 %")
+	parseReport(t, []byte(out))
+	code, _, errOut = program(t, "eval", folder, "--limit", "50", "--epsilon", "8")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errOut, "8/255")
+	code, _, errOut = program(t, "eval", folder, "--device", "cuda:63")
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errOut, "cuda:63")
+}
+
+// running is the binary at work, its standard error read line by line.
+type running struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines chan string
+}
+
+func start(t *testing.T, args ...string) *running {
+	cmd := exec.Command(binary, append(args, "--json")...)
+	pipe, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	r := &running{t: t, cmd: cmd, lines: make(chan string, 1000)}
+	go func() {
+		scanner := bufio.NewScanner(pipe)
+		for scanner.Scan() {
+			r.lines <- scanner.Text()
+		}
+		close(r.lines)
+	}()
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return r
+}
+
+// until reads lines up to one that has the text.
+func (r *running) until(text string) {
+	r.t.Helper()
+	limit := time.After(2 * time.Minute)
+	for {
+		select {
+		case line, open := <-r.lines:
+			if !open {
+				require.Fail(r.t, "the program ended", "before it said %q", text)
+			}
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-limit:
+			require.Fail(r.t, "the program does not say", text)
+		}
+	}
+}
+
+// code is the exit code; what is still said is dropped.
+func (r *running) code() int {
+	for range r.lines {
+	}
+	r.cmd.Wait()
+	return r.cmd.ProcessState.ExitCode()
+}
+
+func TestATerminatedRunIsFinishedByTheSameCommand(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		code   int
+	}{"SIGTERM": {syscall.SIGTERM, 143}, "SIGUSR1": {syscall.SIGUSR1, 143}, "SIGINT": {syscall.SIGINT, 130}} {
+		t.Run(name, func(t *testing.T) {
+			config, folder := tinyRun(t)
+			args := []string{"run", config, "--set", "pretrain.epochs=10", "--set", "admm.epochs=0", "--set", "retrain.epochs=0"}
+			r := start(t, args...)
+			r.until("epoch=1 ")
+			require.NoError(t, r.cmd.Process.Signal(c.signal))
+			r.until("stopping at the next step")
+			assert.Equal(t, c.code, r.code())
+			assert.NoFileExists(t, filepath.Join(folder, "DONE"))
+
+			code, out, errOut := program(t, append(args, "--json")...)
+			require.Zero(t, code, errOut)
+			assert.NotContains(t, errOut, "epoch=1 ", "what was done is not done again")
+			assert.Equal(t, 10, parseReport(t, []byte(out)).Stages[0].Epochs)
+			assert.FileExists(t, filepath.Join(folder, "DONE"))
+		})
+	}
+}
+
+func TestASecondInterruptEndsAtOnce(t *testing.T) {
+	config, folder := tinyRun(t)
+	// The test after the stage takes hours, and looks for an interruption only between chunks of images.
+	r := start(t, "run", config, "--set", "evaluate.attacks=[pgd-999999]")
+	r.until("epoch=1 ")
+	saved := func() bool {
+		_, err := os.Stat(filepath.Join(folder, "checkpoints", "pretrain", "last.json"))
+		return err == nil
+	}
+	require.Eventually(t, saved, time.Minute, 10*time.Millisecond)
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGINT))
+	r.until("once more ends it at once")
+	_ = r.cmd.Process.Signal(syscall.SIGINT) // it may have ended already, where the first one came before the test
+	assert.Equal(t, 130, r.code())
+}
