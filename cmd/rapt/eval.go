@@ -50,7 +50,7 @@ With several attacks the worst case counts an image only if it is right under ea
 	f := cmd.Flags()
 	f.StringSliceVar(&flags.attacks, "attacks", nil, "attacks, by comma: pgd-N is N steps (default: the run's own)")
 	f.Var(&flags.epsilon, "epsilon", "radius of the attacks, such as 0.3 or 8/255 (default: the run's own)")
-	f.Var(&flags.stepSize, "step-size", "step of the attacks (default: the run's own, or 2.5*epsilon/steps)")
+	f.Var(&flags.stepSize, "step-size", "step of the attacks, such as 0.01 or 2/255 (default: the run's own)")
 	f.Uint64Var(&flags.seed, "seed", 0, "seed of the random starts (default: the run's own)")
 	f.Var(&flags.failUnder, "fail-under", "exit 3 where the robust accuracy, in the worst case, is below this fraction")
 	flags.at.add(f)
