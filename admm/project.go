@@ -91,15 +91,25 @@ func magnitudes(w torch.Tensor, t Type) torch.Tensor {
 	return w.Reshape(w.Size(0), -1).To(torch.Float64).Norm(dim).To(torch.Float32)
 }
 
-// smallest marks the k smallest of v [n], k >= 1, as bool [n]. A selection, not a sort; nothing goes to the host.
+// smallest marks the k smallest of v [n], k >= 1, as bool [n]. Nothing goes to the host.
 func smallest(v torch.Tensor, k int64) torch.Tensor {
 	s := v.Session()
 	n := v.Numel()
-	limit, _ := v.KthValue(k, 0)
+	limit := kth(v, k)
 	// Whatever is below limit is in, and of what equals it as many as are missing, in order. So rank the first as -1,
 	// the second by its index, the rest as n: the k-th smallest rank is that of the last one in.
 	rank := v.Eq(limit).Where(s.Arange(n), s.Full(float64(n), torch.Int64, 1))
 	rank = v.Lt(limit).Where(s.Full(-1, torch.Int64, 1), rank)
-	last, _ := rank.KthValue(k, 0)
-	return rank.Le(last)
+	return rank.Le(kth(rank, k))
+}
+
+// kth is the k-th smallest element of v [n]. A GPU sorts, since its selection is refused where deterministic kernels
+// are asked for: of equal elements it names any one's index, which is not needed here.
+func kth(v torch.Tensor, k int64) torch.Tensor {
+	if v.Device().IsCUDA() {
+		sorted, _ := v.Sort(0, false)
+		return sorted.Narrow(0, k-1, 1)
+	}
+	value, _ := v.KthValue(k, 0)
+	return value
 }

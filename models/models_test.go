@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
@@ -115,4 +116,58 @@ func checkReference(t *testing.T, s *torch.Session, sp models.Spec, want referen
 
 	g := s.NewGenerator(1)
 	requireRows(t, want.TrainLogits, m.Forward(modelstest.Input(s, m, 4), nn.Mode{Train: true, Generator: g}))
+}
+
+func TestCheck(t *testing.T) {
+	require.NoError(t, models.Check(models.Spec{Arch: "lenet_adv", Width: 16, Classes: 10}))
+	require.NoError(t, models.Check(models.Spec{Arch: "lenet", Width: 1, Classes: 10}))
+	for _, c := range []struct {
+		sp   models.Spec
+		want string
+	}{
+		{models.Spec{Arch: "lenet_avd", Classes: 10}, `unknown architecture "lenet_avd" (did you mean "lenet_adv"?): want one of`},
+		{models.Spec{Arch: "perceptron", Classes: 10}, `unknown architecture "perceptron": want one of`},
+		{models.Spec{Arch: "lenet_adv", Width: -1, Classes: 10}, "width -1 of lenet_adv is out of range"},
+		{models.Spec{Arch: "lenet_bn", Width: 2, Classes: 10}, "lenet_bn has no width multiplier"},
+		{models.Spec{Arch: "lenet", Classes: 1}, "1 classes are too few"},
+	} {
+		require.ErrorContains(t, models.Check(c.sp), c.want)
+	}
+}
+
+// A replica sees its original's updates at once, has gradients of its own, and keeps its own batch statistics.
+func TestReplica(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m, err := models.New(s, models.Spec{Arch: "lenet_bn", Classes: 10}, s.NewGenerator(1))
+		require.NoError(t, err)
+		built, changed, done := make(chan error, 1), make(chan bool, 1), make(chan error, 1)
+		go func() { // one of the two sessions works at a time
+			done <- torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s2 *torch.Session) error {
+				r, err := m.Replica(s2)
+				if built <- err; err != nil {
+					return err
+				}
+				<-changed
+				checkReplica(t, s2, r, m)
+				return nil
+			})
+		}()
+		require.NoError(t, <-built)
+		s.NoGrad(func() { m.State[len(m.State)-1].Tensor.Fill_(2) })
+		changed <- true
+		require.NoError(t, <-done)
+	})
+}
+
+func checkReplica(t *testing.T, s *torch.Session, r, m *models.Model) {
+	y := r.Forward(modelstest.Input(s, r, 4), nn.Mode{Train: true})
+	for i, g := range s.Grad(y.Square().Sum(), nn.Parameters(r.State)...) {
+		assert.Equal(t, nn.Parameters(r.State)[i].Shape(), g.Shape())
+	}
+	for i, e := range r.State {
+		assert.Equal(t, m.State[i].Name, e.Name)
+		same, err := e.Tensor.Detach().Eq(s.Borrow(*m.State[i].Tensor)).All().Item()
+		assert.NoError(t, err)
+		assert.Equal(t, !e.Buffer, same == 1, e.Name)
+	}
 }
