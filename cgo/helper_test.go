@@ -2,7 +2,9 @@ package torch_test
 
 import (
 	"math"
+	"math/rand"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -41,4 +43,39 @@ func near(t *testing.T, want []float64, got torch.Tensor, tol float64, what ...a
 	for i := range want {
 		require.InDelta(t, want[i], v[i], tol*max(1, math.Abs(want[i])), what...)
 	}
+}
+
+// noise is n numbers from the standard normal distribution, the same for the same seed.
+func noise(seed int64, n int) []float64 {
+	r := rand.New(rand.NewSource(seed))
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = r.NormFloat64()
+	}
+	return out
+}
+
+func float32s(v []float64) []float32 {
+	out := make([]float32, len(v))
+	for i := range v {
+		out[i] = float32(v[i])
+	}
+	return out
+}
+
+// refused runs f in a session of its own and returns the error that f must have left there: one sentence that names the
+// operation, without a C++ stack.
+func refused(t *testing.T, op string, f func(s *torch.Session)) error {
+	t.Helper()
+	before := torch.LiveTensors()
+	err := torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		f(s)
+		return s.Err()
+	})
+	require.Error(t, err, op)
+	require.True(t, strings.HasPrefix(err.Error(), "torch: "+op+": "), "%s does not begin with the operation %s", err, op)
+	require.NotContains(t, err.Error(), "Exception raised from")
+	require.NotContains(t, err.Error(), "frame #")
+	require.Equal(t, before, torch.LiveTensors(), "tensors left behind by %s", op)
+	return err
 }
