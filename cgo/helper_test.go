@@ -1,6 +1,7 @@
 package torch_test
 
 import (
+	"bytes"
 	"math"
 	"math/rand"
 	"os"
@@ -78,4 +79,14 @@ func refused(t *testing.T, op string, f func(s *torch.Session)) error {
 	require.NotContains(t, err.Error(), "frame #")
 	require.Equal(t, before, torch.LiveTensors(), "tensors left behind by %s", op)
 	return err
+}
+
+// same reports whether two tensors are equal bit by bit.
+func same(t *testing.T, a, b torch.Tensor) bool {
+	t.Helper()
+	x, err := a.Bytes()
+	require.NoError(t, err)
+	y, err := b.Bytes()
+	require.NoError(t, err)
+	return bytes.Equal(x, y)
 }
