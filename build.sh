@@ -241,17 +241,17 @@ pure_packages() { go list -f '{{.ImportPath}} {{join .Deps " "}} ' ./... | grep 
 check_race() {
   local packages
   mapfile -t packages < <(pure_packages)
-  go test -count=1 -race "${packages[@]}" ./cgo
+  go test -count=1 -race "${packages[@]}" ./cgo/...
 }
 
-# The whole cgo package once more over a library that is compiled with AddressSanitizer. libtorch itself is not, and never frees
-# its registries, so leaks are not looked for here (the tests count live tensors); Go keeps its own fault handlers.
+# The cgo packages once more over a library that is compiled with AddressSanitizer. Leaks are the tests' own matter, which count
+# live tensors: a Go program leaves without the exit handlers that would report them. Go keeps its own fault handlers.
 check_asan() {
   local dir libasan
   dir=$root/$(shim_dir asan)
   libasan=$(${CXX:-c++} -print-file-name=libasan.so)
   (build_shim "${dir#"$root"/}" -DCGOTORCH_SANITIZE=address) || return 1
-  go test -count=1 -exec "env 'LD_PRELOAD=$libasan $dir/libcgotorch.so' ASAN_OPTIONS=detect_leaks=0:handle_segv=0" ./cgo
+  go test -count=1 -exec "env 'LD_PRELOAD=$libasan $dir/libcgotorch.so' ASAN_OPTIONS=detect_leaks=0:handle_segv=0" ./cgo/...
 }
 
 check_fuzz() {
@@ -272,7 +272,8 @@ run_tests() {
   check "tests with the race detector" check_race
   check "cgo tests, native library under AddressSanitizer" check_asan
   check "fuzzing, 5 s for each parser" check_fuzz
-  say "" "checks: $passed passed, ${#failed[@]} failed"
+  printf "\n"
+  say "checks: $passed passed, ${#failed[@]} failed"
   say "build.sh test: $((SECONDS - start)) s"
   [ ${#failed[@]} -eq 0 ] || die "failed: $(printf '%s; ' "${failed[@]}")"
 }
