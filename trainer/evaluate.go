@@ -84,6 +84,9 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if o.described, err = describe(file, o.file.Metadata); err != nil {
 		return nil, err
 	}
+	if limit == 0 {
+		limit = o.testLimit // as the run was tested
+	}
 	parts, err := datasets.Load(datasets.Options{Dataset: o.dataset, Dir: dataDir, TestLimit: limit, Seed: o.seed})
 	if err != nil {
 		return nil, err
@@ -165,7 +168,7 @@ func Attacks(o EvalOptions) ([]adversarial.PGD, error) {
 func (d described) chosen(o EvalOptions) ([]adversarial.PGD, error) {
 	names := o.Attacks
 	if len(names) == 0 {
-		names = d.attacks
+		names = d.names
 	}
 	var out []adversarial.PGD
 	for _, name := range names {
@@ -175,8 +178,12 @@ func (d described) chosen(o EvalOptions) ([]adversarial.PGD, error) {
 		}
 		a := d.attack
 		a.Steps = steps
-		if o.Epsilon > 0 {
-			a.Epsilon = o.Epsilon
+		size, known := d.steps[name]
+		if o.Epsilon > 0 && o.Epsilon != a.Epsilon {
+			a.Epsilon, known = o.Epsilon, false
+		}
+		if a.StepSize = size; !known {
+			a.StepSize = 2.5 * a.Epsilon / float64(steps) // the config's rule for an attack that it does not describe
 		}
 		if o.StepSize > 0 {
 			a.StepSize = o.StepSize
@@ -191,7 +198,7 @@ func (d described) chosen(o EvalOptions) ([]adversarial.PGD, error) {
 
 // report is what can be said without running the model.
 func (o *opened) report() (*metrics.Report, error) {
-	r := &metrics.Report{Schema: 1, Name: filepath.Base(o.path), Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
+	r := &metrics.Report{Schema: 1, Name: o.file.Metadata["name"], Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
 		Version: o.file.Metadata["rapt_version"]}
 	kind, err := admm.ParseType(o.sparsity)
 	if err != nil {

@@ -12,36 +12,32 @@ import (
 // metadata is what a checkpoint's __metadata__ tells eval and PyTorch users.
 func (p *pipeline) metadata(st *stage) map[string]string {
 	c := p.cfg
-	var names []string
+	judge := p.attack // the test's ball; all of its attacks have one epsilon
+	var attacks []string
 	for _, j := range p.judges {
-		names = append(names, j.Name())
+		judge = j
+		attacks = append(attacks, j.Name()+"="+float(j.StepSize))
 	}
-	pruned := string(p.plan.kind)
 	return map[string]string{
 		"format": "pt", "dataset": c.Data.Dataset, "arch": p.spec.Arch, "width": strconv.Itoa(max(p.spec.Width, 1)), "classes": strconv.Itoa(p.spec.Classes),
-		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": pruned,
-		"norm": p.attack.Norm.String(), "epsilon": number(p.judges, p.attack, func(a adversarial.PGD) float64 { return a.Epsilon }),
-		"step_size":    number(p.judges, p.attack, func(a adversarial.PGD) float64 { return a.StepSize }),
-		"random_start": strconv.FormatBool(p.attack.RandomStart), "attacks": strings.Join(names, ","), "seed": strconv.FormatUint(c.Run.Seed, 10),
-		"data_sha256": p.parts.SHA256, "train_limit": strconv.Itoa(c.Data.TrainLimit), "rapt_version": p.options.Version,
+		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
+		"norm": judge.Norm.String(), "epsilon": float(judge.Epsilon), "random_start": strconv.FormatBool(judge.RandomStart),
+		"attacks": strings.Join(attacks, ","), // name=step size, ...
+		"name":    c.Run.Name, "seed": strconv.FormatUint(c.Run.Seed, 10), "data_sha256": p.parts.SHA256,
+		"test_limit": strconv.Itoa(c.Data.TestLimit), "rapt_version": p.options.Version,
 	}
 }
 
-// number is a setting of the test's attacks, or of the training's where there is none.
-func number(judges []adversarial.PGD, train adversarial.PGD, of func(adversarial.PGD) float64) string {
-	a := train
-	if len(judges) > 0 {
-		a = judges[0]
-	}
-	return strconv.FormatFloat(of(a), 'g', -1, 64)
-}
+func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
 // described is what a checkpoint's metadata says of its model and the way it is judged.
 type described struct {
 	dataset, sparsity, method string
 	spec                      models.Spec
 	attack                    adversarial.PGD
-	attacks                   []string
+	names                     []string           // of the attacks that the run was tested with
+	steps                     map[string]float64 // their step sizes
+	testLimit                 int
 	seed                      uint64
 }
 
@@ -60,8 +56,9 @@ func describe(path string, meta map[string]string) (d described, err error) {
 		"width":        func(v string) (e error) { d.spec.Width, e = strconv.Atoi(v); return },
 		"classes":      func(v string) (e error) { d.spec.Classes, e = strconv.Atoi(v); return },
 		"epsilon":      func(v string) (e error) { d.attack.Epsilon, e = strconv.ParseFloat(v, 64); return },
-		"step_size":    func(v string) (e error) { d.attack.StepSize, e = strconv.ParseFloat(v, 64); return },
 		"random_start": func(v string) (e error) { d.attack.RandomStart, e = strconv.ParseBool(v); return },
+		"test_limit":   func(v string) (e error) { d.testLimit, e = strconv.Atoi(v); return },
+		"attacks":      d.readAttacks,
 		"seed":         func(v string) (e error) { d.seed, e = strconv.ParseUint(v, 10, 64); return },
 		"norm":         func(v string) (e error) { d.attack.Norm, e = adversarial.ParseNorm(v); return },
 	}
@@ -77,8 +74,23 @@ func describe(path string, meta map[string]string) (d described, err error) {
 			err = &InputError{fmt.Errorf("%s: %w", path, e)}
 		}
 	}
-	if names := meta["attacks"]; names != "" {
-		d.attacks = strings.Split(names, ",")
-	}
 	return d, err
+}
+
+// readAttacks reads "pgd-40=0.01,pgd-100=0.0075".
+func (d *described) readAttacks(v string) error {
+	d.steps = map[string]float64{}
+	if v == "" {
+		return nil
+	}
+	for _, one := range strings.Split(v, ",") {
+		name, step, _ := strings.Cut(one, "=")
+		size, err := strconv.ParseFloat(step, 64)
+		if err != nil {
+			return err
+		}
+		d.names = append(d.names, name)
+		d.steps[name] = size
+	}
+	return nil
 }

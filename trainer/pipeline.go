@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
+	"os"
 
 	"go.uber.org/zap"
 
@@ -61,10 +61,8 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		return nil, err
 	}
 	defer func() {
-		if err != nil {
-			p.log.Error("ended", zap.Error(err))
-		}
 		err = errors.Join(err, closeLog())
+		p.note(err)
 	}()
 	p.run.Warn = func(msg string) { p.log.Warn(msg) }
 	err = gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
@@ -73,6 +71,20 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		return err
 	})
 	return report, err
+}
+
+// note writes the run's end into its log file; whoever called Run tells the person.
+func (p *pipeline) note(err error) {
+	log, done, e := metrics.NewLog(p.run.Path("log.txt"), nil, false)
+	if e != nil {
+		return // the folder cannot be written, which is what err says
+	}
+	if err != nil {
+		log.Error("ended", zap.Error(err))
+	} else {
+		log.Info("done")
+	}
+	_ = done() // nothing depends on this last line
 }
 
 // prepare checks all that can be checked before any work.
@@ -101,6 +113,9 @@ func (p *pipeline) prepare() (torch.Device, error) {
 	}
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return dev, err
+	}
+	if c.Run.Deterministic {
+		os.Setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // cuBLAS asks for it, and reads it when CUDA starts
 	}
 	if err := torch.SetDeterministic(c.Run.Deterministic); err != nil {
 		return dev, err
@@ -256,6 +271,3 @@ func (p *pipeline) newReport() *metrics.Report {
 	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
 		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version}
 }
-
-// discard is for a console that nobody reads.
-var discard = Console{Out: io.Discard}

@@ -1,7 +1,6 @@
 package trainer
 
 import (
-	"fmt"
 	"sync"
 
 	torch "rapt/cgo"
@@ -86,7 +85,7 @@ func (t *team) join(id int, dev torch.Device, options torch.Options, running *sy
 	running.Add(1)
 	go func() {
 		defer running.Done()
-		err := torch.Run(dev, options, func(s *torch.Session) error {
+		err := run(dev, options, func(s *torch.Session) error {
 			model, err := lead.model.Replica(s)
 			if err != nil {
 				return err
@@ -106,6 +105,16 @@ func (t *team) join(id int, dev torch.Device, options torch.Options, running *sy
 		}
 	}()
 	return <-ready
+}
+
+// run is torch.Run with a panic as an error: on a goroutine of its own it would end the process.
+func run(dev torch.Device, options torch.Options, f func(*torch.Session) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = faultf("%v", p)
+		}
+	}()
+	return torch.Run(dev, options, f)
 }
 
 // meet gives member 0 handles of what the others compute.
@@ -142,7 +151,7 @@ func statistics(m *models.Model) []torch.Tensor {
 func (m *member) run(f func(*member) error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("a fault in rapt, please report it: %v", p)
+			err = faultf("%v", p)
 		}
 	}()
 	m.s.Do(func() { err = f(m) })
