@@ -208,7 +208,9 @@ build() {
   install_shim "$(shim_dir shim)"
   local version
   version=$(git describe --always --dirty --tags 2>/dev/null) || version=unknown
-  go build -buildvcs=false -ldflags "-X main.version=$version" -o bin/rapt ./cmd/rapt
+  [ -e bin/rapt ] || say "build.sh: fetching the Go modules that are missing, compiling bin/rapt"
+  go build -buildvcs=false -ldflags "-X main.version=$version" -o bin/rapt ./cmd/rapt 2>build/go.log ||
+    { cat build/go.log >&2; die "bin/rapt did not compile"; }
   say "build.sh: bin/rapt is ready"
 }
 
