@@ -7,6 +7,7 @@ import (
 
 	"rapt/admm"
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 func someLayers(s *torch.Session) []admm.Layer {
@@ -142,7 +143,7 @@ func TestZeroWeightsGiveFiniteResiduals(t *testing.T) {
 }
 
 func TestUpdateReportsTheSessionsError(t *testing.T) {
-	err := torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	err := torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 		layers := someLayers(s)
 		st := admm.New(s, layers, admm.Options{Type: admm.Filter, Rho: 1, RhoGrowth: 1})
 		s.Free(layers[0].Weight)

@@ -15,6 +15,7 @@ import (
 
 	"rapt/admm"
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 // vector is one case of testdata; its README tells what the fields are.
@@ -65,7 +66,7 @@ func vectors(t *testing.T) []vector {
 // run gives f a session and fails on the session's error.
 func run(t *testing.T, f func(s *torch.Session)) {
 	t.Helper()
-	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	require.NoError(t, torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 		f(s)
 		return nil
 	}))

@@ -8,12 +8,13 @@ import (
 
 	"rapt/adversarial"
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 // run gives f a session and fails on the session's error.
 func run(t *testing.T, f func(s *torch.Session)) {
 	t.Helper()
-	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	require.NoError(t, torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 		f(s)
 		return nil
 	}))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 // session gives f a session on the CPU with one thread, and fails the test where f left an error in it or the process holds
@@ -20,7 +21,7 @@ func session(t *testing.T, f func(s *torch.Session)) {
 	_, err := os.Stat("lib/libcgotorch.so") // so that go test notices another library and runs again
 	require.NoError(t, err)
 	before := torch.LiveTensors()
-	err = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	err = torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 		f(s)
 		return s.Err()
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/models/modelstest"
@@ -57,7 +58,7 @@ func spec(t *testing.T, key string) models.Spec {
 // run gives f a session and fails on the session's error.
 func run(t *testing.T, f func(s *torch.Session)) {
 	t.Helper()
-	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	require.NoError(t, torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 		f(s)
 		return nil
 	}))
@@ -142,7 +143,7 @@ func TestReplica(t *testing.T) {
 		require.NoError(t, err)
 		built, changed, done := make(chan error, 1), make(chan bool, 1), make(chan error, 1)
 		go func() { // one of the two sessions works at a time
-			done <- torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s2 *torch.Session) error {
+			done <- torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s2 *torch.Session) error {
 				r, err := m.Replica(s2)
 				if built <- err; err != nil {
 					return err

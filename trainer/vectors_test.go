@@ -9,6 +9,7 @@ import (
 
 	"rapt/adversarial"
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/models/modelstest"
@@ -38,7 +39,7 @@ func TestPGDVectors(t *testing.T) {
 	require.NoError(t, err)
 	for _, v := range all {
 		t.Run(v.Name, func(t *testing.T) {
-			require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			require.NoError(t, torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 				checkPGD(t, s, v, file)
 				return nil
 			}))

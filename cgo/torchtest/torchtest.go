@@ -1,0 +1,24 @@
+// Package torchtest is for tests that run on whichever device they are told to.
+package torchtest
+
+import (
+	"os"
+
+	torch "rapt/cgo"
+)
+
+// Device is $RAPT_TEST_DEVICE, or the CPU where that is unset. TF32 is off, so that a GPU's numbers compare with a CPU's.
+func Device() torch.Device {
+	name := os.Getenv("RAPT_TEST_DEVICE")
+	if name == "" {
+		return torch.CPU
+	}
+	d, err := torch.NewDevice(name)
+	if err == nil {
+		err = torch.SetTF32(false)
+	}
+	if err != nil {
+		panic("RAPT_TEST_DEVICE: " + err.Error())
+	}
+	return d
+}
