@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
-	"rapt/cgo/torchtest"
 	"rapt/cgo/nn"
+	"rapt/cgo/torchtest"
 	"rapt/models"
 	"rapt/models/modelstest"
 )

@@ -9,8 +9,8 @@ import (
 
 	"rapt/adversarial"
 	torch "rapt/cgo"
-	"rapt/cgo/torchtest"
 	"rapt/cgo/nn"
+	"rapt/cgo/torchtest"
 	"rapt/models"
 	"rapt/models/modelstest"
 	"rapt/trainer/checkpoint"
