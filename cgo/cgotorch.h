@@ -29,7 +29,7 @@ char *ct_cuda_device_name(int index, char **out);
 char *ct_set_deterministic(int on);
 char *ct_set_tf32(int on);
 char *ct_set_cudnn_benchmark(int on);
-char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 int, 3 bad_alloc */
+char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 int, 3 bad_alloc; 4 only warns */
 
 /* ---- a session: the calling OS thread's device, stream, threads and warnings ------------- */
 typedef struct {

@@ -2,3 +2,6 @@ package torch
 
 // Throw makes the shim throw a C++ exception of one kind.
 var Throw = throw
+
+// Warn makes libtorch warn.
+func Warn() error { return throw(4) }

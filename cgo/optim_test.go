@@ -82,7 +82,9 @@ func sgdRules(momentum, decay float64, nesterov bool) func() interface {
 } {
 	return func() interface {
 		step(p, grad []float64, lr float64)
-	} { return &sgdRule{momentum: momentum, decay: decay, nesterov: nesterov} }
+	} {
+		return &sgdRule{momentum: momentum, decay: decay, nesterov: nesterov}
+	}
 }
 
 func adamRules(decay float64) func() interface {
@@ -90,7 +92,9 @@ func adamRules(decay float64) func() interface {
 } {
 	return func() interface {
 		step(p, grad []float64, lr float64)
-	} { return &adamRule{decay: decay} }
+	} {
+		return &adamRule{decay: decay}
+	}
 }
 
 // parameters are tensors of 3x2 and 4, each requiring a gradient, in float64 and as plain numbers.
@@ -229,6 +233,7 @@ func TestLists(t *testing.T) {
 	two := func(s *torch.Session) []torch.Tensor { return split(s, noise(1, 10), false) }
 	refused(t, "AddLists_", func(s *torch.Session) { s.AddLists_(two(s), two(s)[:1], 1) })
 	refused(t, "MulLists_", func(s *torch.Session) { s.MulLists_(two(s), []torch.Tensor{s.Ones(1), s.Ones(7)}) })
+	refused(t, "AddLists_", func(s *torch.Session) { s.AddLists_([]torch.Tensor{s.Ones(2, 3)}, []torch.Tensor{s.Ones(3)}, 1) })
 	refused(t, "CopyLists_", func(s *torch.Session) { s.CopyLists_(two(s), []torch.Tensor{s.Ones(1), {}}) })
 	refused(t, "ADMMGrad_", func(s *torch.Session) { s.ADMMGrad_(two(s), two(s), two(s), two(s), []float64{1}) })
 	for i := range 3 {

@@ -59,7 +59,9 @@ func Run(d Device, o Options, f func(*Session) error) (err error) {
 	}
 	defer func() {
 		s.closeAll()
-		err = errors.Join(err, failure("Run", C.ct_session_end(&s.thread)))
+		if end := failure("Run", C.ct_session_end(&s.thread)); end != nil {
+			err = errors.Join(err, end)
+		}
 		s.Fail(errEnded)
 	}()
 	if err := f(s); err != nil {

@@ -149,7 +149,8 @@ CT_API char *ct_throw(int kind) {
     if (kind == 0) throw std::runtime_error("plain std::runtime_error");
     if (kind == 1) TORCH_CHECK(false, "a c10::Error");
     if (kind == 3) throw std::bad_alloc();
-    throw 42;
+    if (kind != 4) throw 42;
+    TORCH_WARN("a warning\nand its detail");
   });
 }
 

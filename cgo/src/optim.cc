@@ -5,16 +5,28 @@
 
 using namespace ct;
 
+namespace {
+// Lists of which one would be broadcast into the other are more likely a mistake.
+void alike(const std::vector<at::Tensor> &a, const std::vector<at::Tensor> &b) {
+  for (size_t i = 0; i < a.size(); i++)
+    TORCH_CHECK(a[i].sizes() == b[i].sizes(), "tensors number ", i, " of two lists have the shapes ", a[i].sizes(), " and ", b[i].sizes());
+}
+}  // namespace
+
 CT_API char *ct_list_add_(const ct_tensor *a, const ct_tensor *b, int64_t n, double alpha) {
   return guard([&] {
     c10::NoGradGuard no_grad;
-    at::_foreach_add_(list(a, n), list(b, n), alpha);
+    const auto x = list(a, n), y = list(b, n);
+    alike(x, y);
+    at::_foreach_add_(x, y, alpha);
   });
 }
 CT_API char *ct_list_mul_(const ct_tensor *a, const ct_tensor *b, int64_t n) {
   return guard([&] {
     c10::NoGradGuard no_grad;
-    at::_foreach_mul_(list(a, n), list(b, n));
+    const auto x = list(a, n), y = list(b, n);
+    alike(x, y);
+    at::_foreach_mul_(x, y);
   });
 }
 CT_API char *ct_list_scale_(const ct_tensor *a, int64_t n, double v) {
@@ -26,6 +38,7 @@ CT_API char *ct_list_scale_(const ct_tensor *a, int64_t n, double v) {
 CT_API char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n) {
   return guard([&] {
     c10::NoGradGuard no_grad;
+    alike(list(dst, n), list(src, n));
     for (int64_t i = 0; i < n; i++) T(dst[i]).copy_(T(src[i]));
   });
 }
@@ -36,6 +49,7 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
   return guard([&] {
     c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n);
+    alike(p, g);
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     if (momentum != 0) {
       auto buf = list(bp, n);
@@ -59,6 +73,7 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
   return guard([&] {
     c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n), m = list(mp, n), v = list(vp, n);
+    alike(p, g);
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     at::_foreach_mul_(m, beta1);
     at::_foreach_add_(m, g, 1 - beta1);
@@ -76,6 +91,9 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
 CT_API char *ct_admm_grad_(const ct_tensor *g, const ct_tensor *w, const ct_tensor *z, const ct_tensor *u, const double *rho, int64_t n) {
   return guard([&] {
     c10::NoGradGuard no_grad;
+    alike(list(g, n), list(w, n));
+    alike(list(w, n), list(z, n));
+    alike(list(w, n), list(u, n));
     for (int64_t i = 0; i < n; i++) T(g[i]).add_((T(w[i]) - T(z[i])).add_(T(u[i])), rho[i]);
   });
 }
