@@ -57,14 +57,6 @@ func noise(seed int64, n int) []float64 {
 	return out
 }
 
-func float32s(v []float64) []float32 {
-	out := make([]float32, len(v))
-	for i := range v {
-		out[i] = float32(v[i])
-	}
-	return out
-}
-
 // refused runs f in a session of its own and returns the error that f must have left there: one sentence that names the
 // operation, without a C++ stack.
 func refused(t *testing.T, op string, f func(s *torch.Session)) error {

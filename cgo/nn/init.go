@@ -14,9 +14,25 @@ var Inits = []string{"default", "xavier_uniform", "xavier_normal", "kaiming_unif
 // Init fills a network's parameters from g. "default" is PyTorch's own for each layer; the other schemes fill the
 // weights of convolutions and linear layers (gain 1 for xavier and orthogonal, ReLU's for kaiming) and leave their
 // biases as by default. Batch norm starts at scale 1, shift 0.
-func Init(root Module, scheme string, g *torch.Generator) error {
+func Init(root Module, scheme string, g *torch.Generator) (err error) {
+	entries := StateDict(root)
+	if len(entries) == 0 {
+		return nil
+	}
+	s := entries[0].Tensor.Session()
+	if s == nil {
+		return fmt.Errorf("cannot initialise %s: %w", entries[0].Name, entries[0].Tensor.Err())
+	}
+	s.Do(func() { err = fill(s, entries, scheme, g) })
+	return err
+}
+
+func fill(s *torch.Session, entries []Entry, scheme string, g *torch.Generator) error {
 	bound := 0.0 // of the layer whose weight came last: its bias follows
-	for _, e := range StateDict(root) {
+	for _, e := range entries {
+		if s.Err() != nil {
+			return s.Err()
+		}
 		t := e.Tensor.Detach()
 		isWeight := strings.HasSuffix(e.Name, "weight")
 		switch {
@@ -35,7 +51,7 @@ func Init(root Module, scheme string, g *torch.Generator) error {
 			t.Uniform_(g, -bound, bound)
 		}
 	}
-	return nil
+	return s.Err()
 }
 
 func fans(shape []int64) (in, out float64) {
