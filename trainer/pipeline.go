@@ -120,7 +120,24 @@ func (p *pipeline) prepare() (torch.Device, error) {
 	if err := torch.SetDeterministic(c.Run.Deterministic); err != nil {
 		return dev, err
 	}
-	return dev, p.attacks()
+	if err := p.attacks(); err != nil {
+		return dev, err
+	}
+	return dev, p.fits()
+}
+
+// fits tries on a model of its own what needs one: the layers that are pruned, and the checkpoint that is loaded.
+func (p *pipeline) fits() error {
+	return torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		model, err := models.New(s, p.spec, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := newPruning(p.cfg, model); err != nil {
+			return err
+		}
+		return (&team{members: []*member{newMember(0, s, model)}}).loadFrom(p.cfg.Model.Load)
+	})
 }
 
 func (p *pipeline) attacks() error {
@@ -158,12 +175,8 @@ func (p *pipeline) initial() error {
 	}
 	lead.model.ResetBuffers()
 	p.team.spread()
-	if path := p.cfg.Model.Load; path != "" {
-		f, err := checkpoint.Read(path)
-		if err != nil {
-			return err
-		}
-		return p.team.load(path, f)
+	if err := p.team.loadFrom(p.cfg.Model.Load); err != nil {
+		return err
 	}
 	return lead.s.Err()
 }

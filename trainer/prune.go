@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"slices"
 	"strings"
 
 	"rapt/admm"
@@ -40,8 +41,8 @@ func newPruning(cfg *config.Config, model *models.Model) (*pruning, error) {
 		}
 		place++
 	}
-	if cfg.ADMM.Epochs == 0 && cfg.Retrain.Epochs == 0 {
-		return pr, nil
+	if cfg.ADMM.Epochs == 0 && cfg.Retrain.Epochs == 0 && !slices.Contains(cfg.Evaluate.Baselines, "one_shot") {
+		return pr, nil // nothing is pruned
 	}
 	sel := admm.Selection{Ratio: float64(cfg.Prune.Ratio)}
 	for _, r := range cfg.Prune.Ratios {
@@ -76,11 +77,13 @@ func weights(model *models.Model, kind admm.Type) []nn.Entry {
 
 var kinds = map[nn.Kind]admm.Kind{nn.Conv: admm.Conv, nn.Dense: admm.Linear, nn.Norm: admm.Norm}
 
-// badKey is the config key that a complaint of admm.Resolve is about.
+// badKey is the config key that a complaint of admm.Resolve is about: that of the layer it names first.
 func badKey(cfg *config.Config, err error) string {
-	for _, r := range cfg.Prune.Ratios {
-		if strings.Contains(err.Error(), `"`+r.Layer+`"`) {
-			return "prune.ratios." + r.Layer
+	for _, word := range strings.FieldsFunc(err.Error(), func(r rune) bool { return strings.ContainsRune(" ,:", r) }) {
+		for _, r := range cfg.Prune.Ratios {
+			if r.Layer == word {
+				return "prune.ratios." + word
+			}
 		}
 	}
 	return "prune.ratio"

@@ -213,6 +213,18 @@ func (t *team) load(path string, f *checkpoint.File) error {
 	return lead.s.Err()
 }
 
+// loadFrom is load for the config's model.load, which may be empty.
+func (t *team) loadFrom(path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := checkpoint.Read(path)
+	if err != nil {
+		return err
+	}
+	return t.load(path, f)
+}
+
 // sparsityNow counts the zeros of the model in hand.
 func (p *pipeline) sparsityNow() (metrics.Sparsity, error) {
 	var layers []metrics.LayerSparsity
