@@ -22,7 +22,7 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 		return err
 	}
 	if math.IsNaN(acc.loss) || math.IsInf(acc.loss, 0) {
-		return p.notFinite(st, epoch, st.saved.Step-1)
+		return errNotFinite
 	}
 	robust := acc.robust[p.attack.Name()]
 	score := robust
@@ -90,6 +90,12 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 // updateADMM moves Z and U, and judges what the model would be if it were pruned hard now.
 func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
 	lead := p.team.members[0]
+	// First what can be interrupted: the epoch's end is done again then, and Z and U must not move twice.
+	pruned, err := p.measurePruned(ctx)
+	if err != nil {
+		return err
+	}
+	values["admm/hard_prune_clean_acc"], values["admm/hard_prune_pgd_acc"] = pruned.clean, pruned.robust[p.attack.Name()]
 	residuals, err := st.split.Update()
 	if err != nil {
 		return err
@@ -104,10 +110,18 @@ func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]
 		return err
 	}
 	values["admm/rho"], values["admm/loss"] = st.split.Rho(), penalty
-	var kept []torch.Tensor
-	var acc accuracies
+	p.log.Info("Z and U updated", zap.String("rho", short(st.split.Rho())), zap.String("penalty", short(penalty)),
+		zap.String("largest_primal", percent(worst)), zap.String("pruned_now_clean", percent(pruned.clean)),
+		zap.String("pruned_now_pgd", percent(pruned.robust[p.attack.Name()])))
+	return lead.s.Err()
+}
+
+// measurePruned validates the model as it would be if it were pruned hard now, and leaves the weights as they were.
+func (p *pipeline) measurePruned(ctx context.Context) (acc accuracies, err error) {
+	lead := p.team.members[0]
 	lead.s.Do(func() {
 		now := p.plan.pruneNow(lead)
+		var kept []torch.Tensor
 		for _, w := range now.params {
 			kept = append(kept, w.Detach().Clone())
 		}
@@ -115,12 +129,5 @@ func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]
 		acc, err = p.team.measure(ctx, p.val, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
 		lead.s.CopyLists_(now.params, kept)
 	})
-	if err != nil {
-		return err
-	}
-	values["admm/hard_prune_clean_acc"], values["admm/hard_prune_pgd_acc"] = acc.clean, acc.robust[p.attack.Name()]
-	p.log.Info("Z and U updated", zap.String("rho", short(st.split.Rho())), zap.String("penalty", short(penalty)),
-		zap.String("largest_primal", percent(worst)), zap.String("pruned_now_clean", percent(acc.clean)),
-		zap.String("pruned_now_pgd", percent(acc.robust[p.attack.Name()])))
-	return lead.s.Err()
+	return acc, err
 }

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -86,7 +87,10 @@ func (m *member) judge(d *images, attacks []adversarial.PGD, chunk, from, to int
 		if inside, err := adversarial.Inside(adv, x, p.Norm, p.Epsilon); err != nil {
 			return err
 		} else if !inside {
-			return fmt.Errorf("%s left the ball or [0, 1] on images %d to %d: a fault in rapt, or the model gives no finite loss", p.Name(), from, to-1)
+			if finite, err := adv.IsFinite().All().Item(); err != nil || finite == 0 {
+				return cmp.Or(err, errNotFinite)
+			}
+			return fmt.Errorf("%s left the ball or [0, 1] on images %d to %d: a fault in rapt, please report it", p.Name(), from, to-1)
 		}
 		_, ok := right(adv)
 		all = all.LogicalAnd(ok)

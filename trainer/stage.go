@@ -150,13 +150,19 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	}
 	p.progress.Done()
 	err := p.endEpoch(ctx, st, began)
-	if err == ErrInterrupted {
+	switch err {
+	case ErrInterrupted:
 		return p.interrupted(st)
+	case errNotFinite:
+		return p.notFinite(st, epoch, steps-1)
 	}
 	return err
 }
 
 func (p *pipeline) interrupted(st *stage) error {
+	if err := p.addTotals(st); err != nil {
+		return err
+	}
 	if err := p.save(st, "last"); err != nil {
 		return err
 	}
@@ -223,17 +229,24 @@ func (p *pipeline) stepsPerEpoch() int {
 	return steps
 }
 
-// logStep reads the sums that the members kept on their devices.
-func (p *pipeline) logStep(st *stage, epoch, steps int) error {
+// addTotals reads the sums that the members kept on their devices.
+func (p *pipeline) addTotals(st *stage) error {
 	loss, right, err := p.team.totals()
 	if err != nil {
 		return err
 	}
 	if math.IsNaN(loss) || math.IsInf(loss, 0) {
-		return p.notFinite(st, epoch, st.saved.Step-1)
+		return p.notFinite(st, st.saved.Epoch, st.saved.Step-1)
 	}
 	st.saved.Loss += loss
 	st.saved.Right += right
+	return nil
+}
+
+func (p *pipeline) logStep(st *stage, epoch, steps int) error {
+	if err := p.addTotals(st); err != nil {
+		return err
+	}
 	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
 	p.progress.Update(int(seen), st.saved.Loss/seen, st.saved.Right/seen)
 	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
