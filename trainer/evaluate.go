@@ -140,7 +140,11 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 		report.Parameters = t.members[0].model.Parameters()
 		progress.Start("eval", d.n)
 		defer progress.Done()
-		acc, err := t.measure(ctx, d, attacks, max(o.BatchSize, 1), key(report.Seed, "test"), func(done int) { progress.Update(done, 0, 0) })
+		batch := o.BatchSize
+		if batch <= 0 {
+			batch = 1000
+		}
+		acc, err := t.measure(ctx, d, attacks, batch, key(report.Seed, "test"), func(done int) { progress.Update(done, 0, 0) })
 		report.CleanAccuracy, report.RobustAccuracy, report.WorstCaseAccuracy = &acc.clean, acc.robust, &acc.worst
 		return err
 	})
