@@ -1,5 +1,9 @@
 package torch
 
+// #cgo noescape ct_full
+// #cgo nocallback ct_full
+// #cgo noescape ct_empty
+// #cgo nocallback ct_empty
 // #include "cgotorch.h"
 import "C"
 

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 func draw(t *testing.T, s *torch.Session, g *torch.Generator) []float64 {
@@ -54,7 +55,7 @@ func TestGeneratorsOfSessions(t *testing.T) {
 	for range sessions { // at the same time, each with its own stream
 		go func() {
 			var got []float64
-			_ = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			_ = torch.Run(torchtest.Device(), torch.Options{Threads: 1}, func(s *torch.Session) error {
 				g, other := s.NewGenerator(5), s.NewGenerator(6)
 				for range 50 {
 					s.Do(func() { s.Rand(other, 100) })

@@ -1,5 +1,7 @@
 package torch
 
+// #cgo noescape ct_reduce
+// #cgo nocallback ct_reduce
 // #include "cgotorch.h"
 import "C"
 

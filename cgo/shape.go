@@ -1,5 +1,9 @@
 package torch
 
+// #cgo noescape ct_reshape
+// #cgo nocallback ct_reshape
+// #cgo noescape ct_pad
+// #cgo nocallback ct_pad
 // #include "cgotorch.h"
 import "C"
 
