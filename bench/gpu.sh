@@ -30,8 +30,8 @@ build_shim() {
     cmake -S cgo/src -B "$kit/shim" -DCGOTORCH_TORCH_ROOT="$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))')"
   fi
   cmake --build "$kit/shim" -j "$(nproc)"
-  mkdir -p "$kit/lib"
-  cp "$kit/shim/libcgotorch.so" "$kit/lib/"
+  mkdir -p cgo/lib
+  cp "$kit/shim/libcgotorch.so" cgo/lib/
 }
 
 tests() { # every package's tests, with their tensors on the GPU
@@ -56,7 +56,7 @@ main() {
   local results=${1:-bench/results/gpu.json} status=0
   tar -C "$kit" -xJf "$kit/kit.tar.xz"
   build_shim
-  export LD_LIBRARY_PATH=$kit/lib
+  export LD_LIBRARY_PATH=$PWD/cgo/lib
   "$kit/rapt" doctor || true
   tests || status=1
   train || status=1

@@ -82,7 +82,11 @@ func checkPGD(t *testing.T, s *torch.Session, v pgdVector, file *checkpoint.File
 	want := get(v.Name + "/x_adv")
 	off := item(want.Sub(got).Abs().GtScalar(1e-5).To(torch.Float32).Mean())
 	t.Logf("%.3f %% of the pixels differ", 100*off)
-	require.Less(t, off, 0.01)
+	most := 0.01
+	if s.Device().IsCUDA() { // its convolutions round otherwise, and sign steps amplify that: 1.3 % seen on an H100
+		most = 0.03
+	}
+	require.Less(t, off, most)
 	require.InEpsilon(t, v.LossAfter, loss(got), 0.01)
 	require.Less(t, item(logits(want).Sub(get(v.Name+"/logits")).Abs().Max()), 1e-3)
 	inside, err := adversarial.Inside(got, x, p.Norm, p.Epsilon)
