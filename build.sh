@@ -237,15 +237,6 @@ check_gofmt() {
   [ -z "$files" ] || { say "gofmt would change:" "$files"; return 1; }
 }
 
-# The packages that do not stand on libtorch: the race detector costs little there.
-pure_packages() { go list -f '{{.ImportPath}} {{join .Deps " "}} ' ./... | grep -vE '(^| )rapt/cgo ' | cut -d ' ' -f 1; }
-
-check_race() {
-  local packages
-  mapfile -t packages < <(pure_packages)
-  go test -count=1 -race "${packages[@]}" ./cgo/...
-}
-
 # The cgo packages once more over a library that is compiled with AddressSanitizer. Leaks are the tests' own matter, which count
 # live tensors: a Go program leaves without the exit handlers that would report them. Go keeps its own fault handlers.
 check_asan() {
@@ -253,7 +244,7 @@ check_asan() {
   dir=$root/$(shim_dir asan)
   libasan=$(${CXX:-c++} -print-file-name=libasan.so)
   (build_shim "${dir#"$root"/}" -DCGOTORCH_SANITIZE=address) || return 1
-  go test -count=1 -exec "env 'LD_PRELOAD=$libasan $dir/libcgotorch.so' ASAN_OPTIONS=detect_leaks=0:handle_segv=0" ./cgo/...
+  go test -count=1 -exec "env 'LD_PRELOAD=$libasan $dir/libcgotorch.so' ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allocator_may_return_null=1" ./cgo/...
 }
 
 check_fuzz() {
@@ -271,7 +262,7 @@ run_tests() {
   check "go vet" go vet ./...
   check "staticcheck" go tool staticcheck ./...
   check "tests" go test -count=1 -timeout 30m ./...
-  check "tests with the race detector" check_race
+  check "tests with the race detector" go test -count=1 -race -timeout 30m ./...
   check "cgo tests, native library under AddressSanitizer" check_asan
   check "fuzzing, 5 s for each parser" check_fuzz
   printf "\n"
