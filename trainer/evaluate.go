@@ -87,7 +87,7 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if limit == 0 {
 		limit = o.testLimit // as the run was tested
 	}
-	parts, err := datasets.Load(datasets.Options{Dataset: o.dataset, Dir: dataDir, TestLimit: limit, Seed: o.seed})
+	parts, err := datasets.Load(datasets.Options{Dataset: o.dataset, Dir: dataDir, TrainLimit: 1, TestLimit: limit, Seed: o.seed})
 	if err != nil {
 		return nil, err
 	}
