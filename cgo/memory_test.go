@@ -83,7 +83,7 @@ func TestAttackHoldsNoTensors(t *testing.T) {
 			s.Do(func() {
 				moved, err := a.adv.Sub(a.clean).Abs().Max().Item()
 				require.NoError(t, err)
-				require.InDelta(t, 0.1, moved, 0.31)
+				require.Greater(t, moved, 0.01)
 				require.LessOrEqual(t, moved, 0.3+1e-6)
 			})
 		})
