@@ -53,6 +53,9 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	if err := p.logSparsity(st, values); err != nil {
 		return err
 	}
+	if !st.target.natural && !math.IsNaN(st.clean) {
+		values["train/clean_acc"] = st.clean
+	}
 	if lead.s.Device().IsCUDA() {
 		if m, err := lead.s.CUDAMemory(); err == nil {
 			values["gpu/mem_mb"] = float64(m.AllocatedPeak) / 1e6

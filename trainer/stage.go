@@ -33,6 +33,7 @@ type stage struct {
 	split  *admm.State // W, Z and U
 	masks  *masks
 	target *objective
+	clean  float64 // accuracy on the images of the last logged step, without attack
 }
 
 // progress is what a checkpoint's .json holds of a stage.
@@ -99,6 +100,7 @@ func (p *pipeline) begin(st *stage) error {
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha)}
+	st.clean = math.NaN()
 	if st.admm {
 		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
 	}
@@ -142,7 +144,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 		st.saved.Step++
 		st.saved.Images += int64(len(ids))
 		if st.saved.Step%p.cfg.Run.LogEvery == 0 || st.saved.Step == steps {
-			if err := p.logStep(st, epoch, steps); err != nil {
+			if err := p.logStep(st, ids, epoch, steps); err != nil {
 				return err
 			}
 		}
@@ -243,7 +245,8 @@ func (p *pipeline) addTotals(st *stage) error {
 	return nil
 }
 
-func (p *pipeline) logStep(st *stage, epoch, steps int) error {
+// logStep logs the epoch so far, and for an adversarial stage the clean accuracy on the step's own images.
+func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 	if err := p.addTotals(st); err != nil {
 		return err
 	}
@@ -251,6 +254,13 @@ func (p *pipeline) logStep(st *stage, epoch, steps int) error {
 	p.progress.Update(int(seen), st.saved.Loss/seen, st.saved.Right/seen)
 	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
 		"train/lr": learningRate(st.conf, epoch, float64(st.saved.Step-1)/float64(steps))}
+	if !st.target.natural {
+		clean, err := p.team.members[0].cleanAccuracy(p.train, ids)
+		if err != nil {
+			return err
+		}
+		st.clean, values["train/clean_acc"] = clean, clean
+	}
 	return p.metrics.Log(st.name, epoch+1, st.offset+int64(epoch*steps+st.saved.Step), values)
 }
 

@@ -61,6 +61,17 @@ func (m *member) gradient(o *objective, d *images, index []int64, total int, see
 	return nil
 }
 
+// cleanAccuracy is the share of the images that are right as they are, in evaluation mode.
+func (m *member) cleanAccuracy(d *images, index []int64) (share float64, err error) {
+	m.s.NoGrad(func() {
+		m.s.Do(func() {
+			x, y := m.batch(d, index)
+			share, err = m.model.Forward(x, nn.Eval).Argmax(1).Eq(y).Sum().Item()
+		})
+	})
+	return share / float64(len(index)), err
+}
+
 // mixup blends each image and its one-hot label with those of another of the shard, by a share drawn from
 // Beta(alpha, alpha) for the shard (Zhang et al., arXiv 1710.09412). Batches are in random order, so the other
 // one is taken from the shard's far end.

@@ -191,7 +191,7 @@ evaluate: {attacks: [], baselines: [natural, one_shot]}
 func TestDiff(t *testing.T) {
 	base := smallest + "prune: {ratios: {conv1: 0.5, fc1: 0.7}}\n"
 	for want, sets := range map[string][]string{
-		"":                                  {"run.name=y", "run.out_dir=z", "run.device=cpu", "run.log_every=1", "run.keep_last=9", "data.dir=d"},
+		"":                                  {"run.name=y", "run.out_dir=z", "run.device=cpu", "run.log_every=1", "data.dir=d"},
 		"adversary.epsilon":                 {"adversary.epsilon=0.2", "adversary.step_size=0.01"},
 		"run.workers":                       {"run.workers=2"},
 		"run.seed":                          {"run.seed=2"},

@@ -120,7 +120,7 @@ func TestWrongValues(t *testing.T) {
 		{"run: {precision: tf32, device: cpu}", "configs/x.yaml:4: run.precision is tf32, which only CUDA has: fp32 is needed with run.device cpu"},
 		{"run: {precision: fp16}", `configs/x.yaml:4: run.precision is "fp16": one of fp32, tf32 is needed; did you mean "fp32"?`},
 		{"run: {log_every: 0}", "configs/x.yaml:4: run.log_every is 0: at least 1 is needed"},
-		{"run: {keep_last: 0}", "configs/x.yaml:4: run.keep_last is 0: at least 1 is needed"},
+		{"run: {keep_last: 0}", "configs/x.yaml:4: run.keep_last is 0: 2, the newest checkpoint and the one before it, is what is built so far"},
 		{"evaluate: {epsilon: 16}", "configs/x.yaml:4: evaluate.epsilon is 16: pixels are in [0,1], did you mean 16/255?"},
 		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0 is needed"},
 		{"evaluate: {attacks: [fgsm]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: "fgsm" is not an attack: pgd-N is one of N steps, such as pgd-40`},

@@ -140,7 +140,9 @@ func (v *checker) run(r *Run) {
 		v.word("run.precision", r.Precision, []string{"fp32", "tf32"})
 	}
 	v.atLeast("run.log_every", r.LogEvery, 1)
-	v.atLeast("run.keep_last", r.KeepLast, 1)
+	if r.KeepLast != 2 {
+		v.fail("run.keep_last", "is %d: 2, the newest checkpoint and the one before it, is what is built so far", r.KeepLast)
+	}
 }
 
 func (v *checker) data(d *Data) {
