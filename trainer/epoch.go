@@ -53,8 +53,8 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	if err := p.logSparsity(st, values); err != nil {
 		return err
 	}
-	if !st.target.natural && !math.IsNaN(st.clean) {
-		values["train/clean_acc"] = st.clean
+	if !st.target.natural {
+		values["train/clean_acc"] = st.saved.Clean
 	}
 	if lead.s.Device().IsCUDA() {
 		if m, err := lead.s.CUDAMemory(); err == nil {

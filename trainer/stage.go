@@ -33,7 +33,6 @@ type stage struct {
 	split  *admm.State // W, Z and U
 	masks  *masks
 	target *objective
-	clean  float64 // accuracy on the images of the last logged step, without attack
 }
 
 // progress is what a checkpoint's .json holds of a stage.
@@ -43,6 +42,7 @@ type progress struct {
 	Step       int                  `json:"step"`  // steps of the next epoch done
 	Loss       float64              `json:"loss"`  // sums over those steps
 	Right      float64              `json:"right"`
+	Clean      float64              `json:"clean"` // adversarial stages: accuracy on the last logged step's images as they are
 	Steps      int64                `json:"optimizer_steps"`
 	Rho        float64              `json:"rho,omitempty"`
 	Best       float64              `json:"best"`     // validation accuracy of the best model so far
@@ -100,7 +100,6 @@ func (p *pipeline) begin(st *stage) error {
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha)}
-	st.clean = math.NaN()
 	if st.admm {
 		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
 	}
@@ -259,7 +258,7 @@ func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 		if err != nil {
 			return err
 		}
-		st.clean, values["train/clean_acc"] = clean, clean
+		st.saved.Clean, values["train/clean_acc"] = clean, clean
 	}
 	return p.metrics.Log(st.name, epoch+1, st.offset+int64(epoch*steps+st.saved.Step), values)
 }
@@ -303,7 +302,19 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	}
 	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
 	st.saved.Done, st.saved.Result = true, r
-	return r, p.save(st, "last")
+	return r, p.saveDone(st)
+}
+
+// saveDone notes a stage's end beside its last model, which is not the chosen one that is in hand now.
+func (p *pipeline) saveDone(st *stage) error {
+	if !p.run.HasCheckpoint(st.name, "last") { // nothing was trained
+		return p.save(st, "last")
+	}
+	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
+	if err != nil {
+		return err
+	}
+	return p.run.SaveCheckpoint(st.name, "last", model, st.saved, state)
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", 100*x) }
