@@ -43,8 +43,9 @@ func evaluate(t *testing.T, o trainer.EvalOptions) *metrics.Report {
 
 func TestEvaluateGivesTheReport(t *testing.T) {
 	for name, sets := range map[string][]string{
-		"Linf": nil,
-		"L2":   {"adversary.norm=L2", "adversary.epsilon=2", "adversary.step_size=0.5", "evaluate.epsilon=0.6", "evaluate.step_size=0.21", "adversary.random_start=false"},
+		"Linf":  nil,
+		"L2":    {"adversary.norm=L2", "adversary.epsilon=2", "adversary.step_size=0.5", "evaluate.epsilon=0.6", "evaluate.step_size=0.21", "adversary.random_start=false"},
+		"noise": {"evaluate.attacks=[pgd-3, pgd-1]", "evaluate.epsilon=0.3", "evaluate.step_size=1e-4"}, // all depends on the random start
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg, want := judged(t, sets...)
@@ -60,6 +61,10 @@ func TestEvaluateGivesTheReport(t *testing.T) {
 				assert.Equal(t, []any{want.Name, want.Dataset, want.Arch, want.Width, want.Method, want.Parameters, want.Seed, "v-eval"},
 					[]any{got.Name, got.Dataset, got.Arch, got.Width, got.Method, got.Parameters, got.Seed, got.Version})
 				assert.Empty(t, got.Stages)
+			}
+			if name == "noise" {
+				other := evaluate(t, trainer.EvalOptions{Path: folder(cfg), Workers: 2, Seed: 99})
+				require.NotEqual(t, want.RobustAccuracy, other.RobustAccuracy, "or this test does not see what a random start does")
 			}
 			first := evaluate(t, trainer.EvalOptions{Path: filepath.Join(folder(cfg), "checkpoints", "pretrain", "best.safetensors"), Workers: 2})
 			assert.Equal(t, want.Stages[0].CleanAccuracy, *first.CleanAccuracy)
@@ -148,9 +153,11 @@ func TestMetadata(t *testing.T) {
 
 // The chosen model of a stage is the one that did best on the validation images, the later of equals.
 func TestBestIsChosenOnValidation(t *testing.T) {
+	other := false
 	for method, metric := range map[string]string{"natural": "val/clean_acc", "pgd": "val/pgd_acc"} {
-		cfg := trainer.Settings(t, t.TempDir(), "pretrain.epochs=8", "pretrain.lr=0.3", "pretrain.lr_schedule=constant", "admm.epochs=0", "retrain.epochs=0", "training.method="+method)
-		run(t, cfg)
+		cfg := trainer.Settings(t, t.TempDir(), "pretrain.epochs=6", "pretrain.optimizer=adam", "pretrain.momentum=0", "pretrain.nesterov=false", "pretrain.lr=6e-3", "pretrain.lr_schedule=constant",
+			"admm.epochs=0", "retrain.epochs=0", "model.width=4", "data.test_limit=200", "data.train_limit=240", "adversary.epsilon=0.05", "adversary.step_size=0.03", "training.method="+method)
+		report := run(t, cfg)
 		best, at := -1.0, 0.0
 		for _, row := range ofEpochs(t, folder(cfg), "pretrain") {
 			if acc := row[metric].(float64); acc >= best {
@@ -160,7 +167,15 @@ func TestBestIsChosenOnValidation(t *testing.T) {
 		f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", "pretrain", "best.safetensors"))
 		require.NoError(t, err)
 		assert.Equal(t, fmt.Sprint(at), f.Metadata["epoch"], method)
+		chosen := evaluate(t, trainer.EvalOptions{Path: folder(cfg), Workers: 1})
+		assert.Equal(t, *chosen.CleanAccuracy, report.Stages[0].CleanAccuracy, "the report is on that model")
+		last, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", "pretrain", "last.safetensors"))
+		require.NoError(t, err)
+		assert.Equal(t, "6", last.Metadata["epoch"])
+		assert.Equal(t, at == 6, assert.ObjectsAreEqual(f.Tensors, last.Tensors), "last is the last epoch's model")
+		other = other || at != 6
 	}
+	require.True(t, other, "the best was the last each time, so this test shows little: change its settings")
 }
 
 func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {

@@ -125,7 +125,9 @@ func TestRefusedBeforeAnyWork(t *testing.T) {
 		"other arch, not said": {[]string{"model.arch=lenet", "model.load=" + altered(t, good, unlabelled)}, []string{"conv1.weight", "[2 1 5 5]", "[20 1 5 5]"}},
 		"tensor missing": {[]string{"model.load=" + altered(t, good, func(f *checkpoint.File) { f.Tensors = f.Tensors[:len(f.Tensors)-1] })},
 			[]string{"lacks fc2.bias"}},
-		"tensor too many": {[]string{"model.load=" + altered(t, good, func(f *checkpoint.File) { f.Tensors = append(f.Tensors, checkpoint.F32("fc3.bias", []int64{1}, []float32{1})) })},
+		"tensor too many": {[]string{"model.load=" + altered(t, good, func(f *checkpoint.File) {
+			f.Tensors = append(f.Tensors, checkpoint.F32("fc3.bias", []int64{1}, []float32{1}))
+		})},
 			[]string{"holds fc3.bias"}},
 		"truncated":   {[]string{"model.load=" + file(content[:len(content)-100])}, []string{"model.safetensors"}},
 		"a text file": {[]string{"model.load=" + file([]byte("weights: none of these, and long enough to be looked at\n"))}, []string{"model.safetensors"}},

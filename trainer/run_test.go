@@ -206,6 +206,7 @@ func TestBaselines(t *testing.T) {
 		}
 	}
 	assert.Contains(t, ofEpochs(t, folder(cfg), "natural")[0], "train/clean_acc")
+	assert.NotContains(t, ofEpochs(t, folder(cfg), "natural")[0], "train/adv_acc")
 	assert.Contains(t, ofEpochs(t, folder(cfg), "pretrain")[0], "train/adv_acc")
 	assert.NotEqual(t, tensors(t, folder(cfg))["checkpoints/natural/best.safetensors"], tensors(t, folder(cfg))["checkpoints/pretrain/best.safetensors"])
 }
