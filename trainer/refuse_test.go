@@ -41,7 +41,7 @@ func TestNotANumber(t *testing.T) {
 	}
 	// The rate explodes with the second epoch, whose first step still has a loss.
 	for name, c := range map[string]struct{ set, where string }{
-		"in a step":                      {"data.batch_size=24", "stage pretrain, epoch 2, step 2"},
+		"in a step":                      {"data.batch_size=12", "stage pretrain, epoch 2, step 2:"},
 		"in validation":                  {"data.batch_size=48", "stage pretrain, epoch 2, step 1"},
 		"in validation, L2":              {"adversary.norm=L2", "stage pretrain, epoch 2, step"},
 		"with two workers":               {"run.workers=2", "stage pretrain, epoch 2, step 2"},
