@@ -17,6 +17,7 @@ pack() {
   done
   if [ -n "${1:-}" ]; then cp -r "$1" "$kit/data/"; fi
   tar -C "$kit" -cJf "$kit/kit.tar.xz" rapt tests data
+  git describe --always --dirty >"$kit/commit"
   rm -rf "$kit/rapt" "$kit/tests" "$kit/data"
   ls -l "$kit"
 }

@@ -2,7 +2,6 @@
 import datetime
 import json
 import pathlib
-import subprocess
 import sys
 
 import torch
@@ -12,7 +11,7 @@ out = {
     "machine": torch.cuda.get_device_name(0),
     "libtorch": torch.__version__,
     "cuda": torch.version.cuda,
-    "commit": subprocess.run(["git", "describe", "--always"], capture_output=True, text=True).stdout.strip(),
+    "commit": (kit / "commit").read_text().strip(),
     "date": datetime.date.today().isoformat(),
     "passed": status == 0,
 }

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"runtime"
 	"sync"
 
 	torch "rapt/cgo"
@@ -37,6 +38,8 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 	if dev.IsCUDA() {
 		n = 1
 	}
+	// Go takes the processor away from a goroutine that stays in C for 20 us, unless another is idle: so have some to spare.
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2*n+2))
 	options := torch.Options{Threads: 1}
 	if dev.IsCUDA() {
 		options.Threads = 0
