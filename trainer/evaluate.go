@@ -72,7 +72,8 @@ type opened struct {
 	dev  torch.Device
 }
 
-func openModel(path, dataDir, device string, limit int) (*opened, error) {
+// openFile reads the checkpoint that path means.
+func openFile(path string) (*opened, error) {
 	file, err := CheckpointOf(path)
 	if err != nil {
 		return nil, err
@@ -81,7 +82,14 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if o.file, err = checkpoint.Read(file); err != nil {
 		return nil, err
 	}
-	if o.described, err = describe(file, o.file.Metadata); err != nil {
+	o.described, err = describe(file, o.file.Metadata)
+	return o, err
+}
+
+// openModel reads a checkpoint, its data set's test images and the device.
+func openModel(path, dataDir, device string, limit int) (*opened, error) {
+	o, err := openFile(path)
+	if err != nil {
 		return nil, err
 	}
 	if limit == 0 {
@@ -230,15 +238,8 @@ func (o *opened) report() (*metrics.Report, error) {
 
 // SparsityOf reports a checkpoint's sparsity alone.
 func SparsityOf(path string) (*metrics.Report, error) {
-	file, err := CheckpointOf(path)
+	o, err := openFile(path)
 	if err != nil {
-		return nil, err
-	}
-	o := &opened{path: file}
-	if o.file, err = checkpoint.Read(file); err != nil {
-		return nil, err
-	}
-	if o.described, err = describe(file, o.file.Metadata); err != nil {
 		return nil, err
 	}
 	return o.report()
