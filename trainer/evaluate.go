@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -152,7 +153,7 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 		if batch <= 0 {
 			batch = 1000
 		}
-		acc, err := t.measure(ctx, d, attacks, batch, key(report.Seed, "test"), func(done int) { progress.Update(done, 0, 0) })
+		acc, err := t.measure(ctx, d, attacks, batch, key(report.Seed, "test"), func(done int) { progress.Update(done, math.NaN(), 0) })
 		report.CleanAccuracy, report.RobustAccuracy, report.WorstCaseAccuracy = &acc.clean, acc.robust, &acc.worst
 		return err
 	})

@@ -281,7 +281,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 		return nil, err
 	}
 	p.progress.Start(st.name+" test", p.test.n)
-	acc, err := p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, 0, 0) })
+	acc, err := p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, math.NaN(), 0) })
 	p.progress.Done()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,6 +68,12 @@ func TestPlainProgress(t *testing.T) {
 	p.Done()
 	assert.Equal(t, "pretrain 1/2 300/1000 images, 10 images/s, loss 0.5000, accuracy 87.50 %, 1m10s left\n"+
 		"pretrain 1/2 600/1000 images, 10 images/s, loss 0.5000, accuracy 87.50 %, 40s left\n", out.String())
+
+	out.Reset()
+	p.Start("test", 1000)
+	clock = clock.Add(time.Minute)
+	p.Update(600, math.NaN(), 0) // an evaluation has no loss to show
+	assert.Equal(t, "test 600/1000 images, 10 images/s, 40s left\n", out.String())
 }
 
 func TestBarProgress(t *testing.T) {
@@ -89,7 +96,9 @@ func TestBarProgress(t *testing.T) {
 	p.Done()
 	assert.Equal(t, "\x1b[2K\r", out.String())
 	p.Start("empty", 0)
-	p.Update(0, 0, 0)
+	out.Reset()
+	p.Update(0, math.NaN(), 0)
+	assert.NotContains(t, out.String(), "loss")
 	p.Done()
 	out.Reset()
 	_, err = p.Write([]byte("b\n"))

@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -17,7 +18,8 @@ type Progress interface {
 	io.Writer
 	// Start begins an epoch of so many images.
 	Start(title string, totalImages int)
-	// Update tells the images done, the mean loss and the accuracy (a fraction).
+	// Update tells the images done, the mean loss and the accuracy (a fraction); a loss that is not a number is for work
+	// that has none to show.
 	Update(doneImages int, loss, acc float64)
 	// Done removes the bar.
 	Done()
@@ -67,7 +69,11 @@ func (p *barProgress) Update(doneImages int, loss, acc float64) {
 	if p.bar == nil {
 		return
 	}
-	p.bar.Describe(fmt.Sprintf("%s loss %.3f acc %.1f%%", p.title, loss, 100*acc))
+	text := p.title
+	if !math.IsNaN(loss) {
+		text = fmt.Sprintf("%s loss %.3f acc %.1f%%", p.title, loss, 100*acc)
+	}
+	p.bar.Describe(text)
 	p.bar.Set(min(doneImages, p.total)) // a bar that cannot be drawn stops nothing
 }
 
@@ -119,8 +125,11 @@ func (p *lineProgress) Update(doneImages int, loss, acc float64) {
 	if perSecond > 0 {
 		left = time.Duration(float64(p.total-doneImages) / perSecond * float64(time.Second)).Round(time.Second).String()
 	}
-	fmt.Fprintf(p.w, "%s %d/%d images, %.0f images/s, loss %.4f, accuracy %.2f %%, %s left\n",
-		p.title, doneImages, p.total, perSecond, loss, 100*acc, left)
+	so := ""
+	if !math.IsNaN(loss) {
+		so = fmt.Sprintf(" loss %.4f, accuracy %.2f %%,", loss, 100*acc)
+	}
+	fmt.Fprintf(p.w, "%s %d/%d images, %.0f images/s,%s %s left\n", p.title, doneImages, p.total, perSecond, so, left)
 }
 
 func (p *lineProgress) Done() {}
