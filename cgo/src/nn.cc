@@ -41,7 +41,7 @@ struct ThinConv : torch::autograd::Function<ThinConv> {
 };
 
 bool thin(const at::Tensor &x, const at::Tensor &w, int64_t stride, int64_t padding, int64_t dilation, int64_t groups) {
-  return fast_conv && x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.requires_grad() &&
+  return fast_conv && x.device().is_cpu() && !autocasts(x) && x.scalar_type() == at::kFloat && x.dim() == 4 && x.requires_grad() &&
          c10::GradMode::is_enabled() && w.size(1) <= 4 && groups == 1 && stride == 1 && dilation == 1 && padding < w.size(2) &&
          padding < w.size(3);
 }
@@ -105,11 +105,11 @@ int64_t known(int reduction) {
 }  // namespace
 
 CT_API char *ct_cross_entropy(ct_tensor logits, ct_tensor target, int reduction, double label_smoothing, ct_tensor *out) {
-  return give(out, [&] { return at::cross_entropy_loss(T(logits), T(target), {}, known(reduction), -100, label_smoothing); });
+  return give(out, [&] { return at::cross_entropy_loss(unreduced(T(logits)), T(target), {}, known(reduction), -100, label_smoothing); });
 }
 CT_API char *ct_kl_div(ct_tensor log_p, ct_tensor q, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::kl_div(T(log_p), T(q), known(reduction)); });
+  return give(out, [&] { return at::kl_div(unreduced(T(log_p)), unreduced(T(q)), known(reduction)); });
 }
 CT_API char *ct_mse(ct_tensor a, ct_tensor b, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::mse_loss(T(a), T(b), known(reduction)); });
+  return give(out, [&] { return at::mse_loss(unreduced(T(a)), unreduced(T(b)), known(reduction)); });
 }

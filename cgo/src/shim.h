@@ -2,7 +2,6 @@
 #pragma once
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 #include <torch/version.h>
 
@@ -98,6 +97,14 @@ inline std::vector<at::Tensor> list(const ct_tensor *p, int64_t n) {
 // These throw on codes they do not know, and device also on a GPU where the library has no CUDA.
 c10::Device device(int type, int index);
 at::ScalarType scalar_type(int dtype);
+
+// Whether t's device is in a region of ct_autocast_begin.
+bool autocasts(const at::Tensor &t);
+// t as the parts that stay in float32 want it.
+inline at::Tensor unreduced(const at::Tensor &t) {
+  const bool reduced = t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kHalf;
+  return reduced && autocasts(t) ? t.to(at::kFloat) : t;
+}
 
 inline at::Generator &G(ct_generator g) { return *static_cast<at::Generator *>(g); }
 
