@@ -10,6 +10,7 @@ import torch "rapt/cgo"
 type Mode struct {
 	Train     bool             // batch statistics in batch norm (and their running averages moved), dropout active
 	Generator *torch.Generator // for dropout; needed only where a network has it
+	Trace     *Trace           // where convolutions and linear layers note what they do; nil: nowhere
 }
 
 // Eval is evaluation mode.
