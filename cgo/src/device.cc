@@ -156,7 +156,7 @@ CT_API char *ct_throw(int kind) {
 
 CT_API char *ct_session_begin(const ct_session *s) {
   return guard([&] {
-    static const bool once = (choose_blas(), keep_memory(), true);
+    static const bool once = (keep_memory(), true);
     (void)once;
     sessions.emplace_back();
     try {

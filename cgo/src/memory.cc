@@ -3,14 +3,12 @@
 // each thread keeps the blocks that its tensors free, by size, and hands them out again.
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/alloc_cpu.h>
-#include <dlfcn.h>
 #include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <unordered_map>
 
-#include "kernels.h"
 #include "shim.h"
 
 using namespace ct;
@@ -109,22 +107,6 @@ struct Keeping final : c10::Allocator {
   }
 };
 }  // namespace
-
-// OpenBLAS chooses its kernels by the processor's name, and takes an older one's for a name it does not know yet. Here it is asked
-// once more, by the name of a processor with the same instructions: 1.5 to 1.9 times the rate. Before any call of it, only.
-void ct::choose_blas() {
-#if defined(__x86_64__)
-  const auto name = reinterpret_cast<char *(*)()>(dlsym(RTLD_DEFAULT, "openblas_get_corename"));
-  const auto quit = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "gotoblas_dynamic_quit"));
-  const auto init = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, "gotoblas_dynamic_init"));
-  if (name == nullptr || quit == nullptr || init == nullptr || std::getenv("OPENBLAS_CORETYPE") != nullptr || kernels().width != 16) return;
-  const std::string core = name();
-  if (core != "Haswell" && core != "Zen") return;
-  setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
-  quit();
-  init();
-#endif
-}
 
 void ct::keep_memory() {
 #if defined(__SANITIZE_ADDRESS__)

@@ -65,7 +65,6 @@ inline bool plain(const at::Tensor &t) { return t.device().is_cpu() && t.scalar_
 
 bool fast_kernels();  // whether kernels of our own are to be used on the CPU
 at::Tensor max_pool2(const at::Tensor &x);  // pool.cc
-void choose_blas();  // memory.cc: once, before anything is computed
 void keep_memory();  // memory.cc: from then on, freed host memory is used again
 
 inline at::Tensor &T(ct_tensor t) { return *static_cast<at::Tensor *>(t); }
