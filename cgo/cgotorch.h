@@ -113,13 +113,14 @@ char *ct_sort(ct_tensor t, int64_t dim, int descending, ct_tensor *values, ct_te
 
 /* ---- networks ------------------------------------------------------------------------------ */
 char *ct_conv2d(ct_tensor x, ct_tensor w, ct_tensor bias, int64_t stride, int64_t padding, int64_t dilation, int64_t groups,
-                ct_tensor *out);
-char *ct_set_fast_conv(int on); /* the input gradient of thin convolutions as a forward convolution (CPU) */
+                int relu, ct_tensor *out); /* relu: max(0, convolution) */
+char *ct_set_fast_kernels(int on); /* kernels of our own on the CPU, on by default */
 char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out);
 char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
                     double eps, ct_tensor *out);
 enum { CT_MAX_POOL, CT_AVG_POOL, CT_ADAPTIVE_AVG_POOL };
 char *ct_pool2d(int op, ct_tensor x, int64_t k, int64_t stride, int64_t padding, ct_tensor *out);
+char *ct_add_relu(ct_tensor a, ct_tensor b, ct_tensor *out); /* max(a + b, 0), of one shape */
 char *ct_dropout(ct_tensor x, double p, ct_generator g, ct_tensor *out);
 enum { CT_REDUCE_NONE, CT_REDUCE_MEAN, CT_REDUCE_SUM };
 char *ct_cross_entropy(ct_tensor logits, ct_tensor target, int reduction, double label_smoothing, ct_tensor *out);

@@ -108,7 +108,7 @@ func (k conv) input(s *torch.Session) (x, w, b, up torch.Tensor) {
 
 // The thin convolution's own backward against the plain reference and against libtorch's, in every choice of gradients.
 func TestThinConv(t *testing.T) {
-	t.Cleanup(func() { require.NoError(t, torch.SetFastConv(true)) })
+	t.Cleanup(func() { require.NoError(t, torch.SetFastKernels(true)) })
 	for _, k := range []conv{
 		{2, 1, 12, 12, 8, 5, 5, 1, 2, 1, 1},
 		{2, 1, 12, 10, 8, 5, 5, 1, 0, 1, 1},
@@ -125,7 +125,7 @@ func TestThinConv(t *testing.T) {
 		gx, gw, gb := k.backward(xs, ws, us)
 		for _, fast := range []bool{true, false} {
 			what := fmt.Sprintf("%+v, fast %v", k, fast)
-			require.NoError(t, torch.SetFastConv(fast))
+			require.NoError(t, torch.SetFastKernels(fast))
 			session(t, func(s *torch.Session) {
 				x, w, b, up := k.inputs(s, torch.Float32)
 				loss := func(x, w, b torch.Tensor) torch.Tensor {

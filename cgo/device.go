@@ -106,8 +106,8 @@ func SetCuDNNBenchmark(on bool) error {
 	return failure("SetCuDNNBenchmark", C.ct_set_cudnn_benchmark(flag(on)))
 }
 
-// SetFastConv switches the forward-convolution form of thin layers' input gradients (on by default, CPU only).
-func SetFastConv(on bool) error { return failure("SetFastConv", C.ct_set_fast_conv(flag(on))) }
+// SetFastKernels switches rapt's own kernels for the CPU (on by default): thin convolutions, 2x2 max-pooling, the attack's step.
+func SetFastKernels(on bool) error { return failure("SetFastKernels", C.ct_set_fast_kernels(flag(on))) }
 
 func flag(on bool) C.int {
 	if on {

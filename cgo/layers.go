@@ -6,7 +6,10 @@ import "C"
 import "fmt"
 
 // ConvOptions of Conv2d; the same in height and width. Zero Stride, Dilation and Groups mean 1.
-type ConvOptions struct{ Stride, Padding, Dilation, Groups int64 }
+type ConvOptions struct {
+	Stride, Padding, Dilation, Groups int64
+	ReLU                              bool // the result is max(0, convolution)
+}
 
 // optional is the handle of a tensor that may be absent.
 func (s *Session) optional(op string, t Tensor) (C.ct_tensor, bool) {
@@ -34,7 +37,7 @@ func (t Tensor) Conv2d(weight, bias Tensor, o ConvOptions) Tensor {
 		return Tensor{}
 	}
 	e := C.ct_conv2d(x, w, b, C.int64_t(orOne(o.Stride)), C.int64_t(o.Padding), C.int64_t(orOne(o.Dilation)),
-		C.int64_t(orOne(o.Groups)), &s.out)
+		C.int64_t(orOne(o.Groups)), flag(o.ReLU), &s.out)
 	return s.take("Conv2d", e)
 }
 
@@ -87,6 +90,15 @@ func (t Tensor) AvgPool2d(k, stride, padding int64) Tensor {
 // AdaptiveAvgPool2d averages to size x size outputs.
 func (t Tensor) AdaptiveAvgPool2d(size int64) Tensor {
 	return t.pool("AdaptiveAvgPool2d", C.CT_ADAPTIVE_AVG_POOL, size, 0, 0)
+}
+
+// AddRelu is max(t + u, 0), in one pass on the CPU; t and u have one shape.
+func (t Tensor) AddRelu(u Tensor) Tensor {
+	s, a, b, ok := pair("AddRelu", t, u)
+	if !ok {
+		return Tensor{}
+	}
+	return s.take("AddRelu", C.ct_add_relu(a, b, &s.out))
 }
 
 // Dropout zeroes elements at probability p and scales the others by 1/(1-p).

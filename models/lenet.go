@@ -47,15 +47,19 @@ func newLeNetAdv(s *torch.Session, sp Spec) nn.Module {
 
 // Forward implements nn.Module.
 func (n *leNet) Forward(x torch.Tensor, m nn.Mode) torch.Tensor {
-	norm := func(i int, x torch.Tensor) torch.Tensor {
+	for i, conv := range []*nn.Conv2dModule{n.conv1, n.conv2} {
 		if n.norms[i] == nil {
-			return x
+			x = conv.Forward(x, m)
+		} else {
+			x = nn.ConvNorm(x, conv, n.norms[i], m, false)
 		}
-		return n.norms[i].Forward(x, m)
+		x = F.Relu(F.MaxPool2d(x, 2))
 	}
-	x = F.Relu(F.MaxPool2d(norm(0, n.conv1.Forward(x, m)), 2))
-	x = F.Relu(F.MaxPool2d(norm(1, n.conv2.Forward(x, m)), 2))
-	x = F.Relu(norm(2, n.fc1.Forward(x.Flatten(), m)))
+	x = n.fc1.Forward(x.Flatten(), m)
+	if n.norms[2] != nil {
+		x = n.norms[2].Forward(x, m)
+	}
+	x = F.Relu(x)
 	return F.LogSoftmax(n.fc2.Forward(x, m), 1)
 }
 

@@ -38,6 +38,8 @@ var builders = map[string]builder{
 	"lenet":     {[3]int64{1, 28, 28}, false, newLeNet},
 	"lenet_bn":  {[3]int64{1, 28, 28}, false, newLeNetBN},
 	"lenet_adv": {[3]int64{1, 28, 28}, true, newLeNetAdv},
+
+	"resnet18_adv": {[3]int64{3, 32, 32}, true, newResNet18Adv},
 }
 
 // Names are the architectures, sorted.

@@ -85,7 +85,7 @@ func requireRows(t *testing.T, want [][]float64, got torch.Tensor) {
 
 func TestVectors(t *testing.T) {
 	all := references(t)
-	require.Len(t, all, 5)
+	require.Len(t, all, 7)
 	for key, want := range all {
 		t.Run(key, func(t *testing.T) {
 			run(t, func(s *torch.Session) { checkReference(t, s, spec(t, key), want) })
@@ -107,6 +107,7 @@ func checkReference(t *testing.T, s *torch.Session, sp models.Spec, want referen
 	x := modelstest.Input(s, m, 2).RequiresGrad_(true)
 	logits := m.Forward(x, nn.Eval)
 	requireRows(t, want.EvalLogits, logits)
+	requireRows(t, want.EvalLogits, m.Forward(x, nn.Mode{Folded: nn.Fold(m.Module)}))
 	loss := logits.CrossEntropy(s.FromInt64([]int64{3, 7}, 2), torch.ReduceSum, 0)
 	v, err := loss.Item()
 	require.NoError(t, err)

@@ -81,9 +81,11 @@ func (m *member) judge(d *images, attacks []adversarial.PGD, chunk, from, to int
 	}
 	logits, all := right(x)
 	results := []torch.Tensor{all.Sum()}
+	folded := nn.Mode{Folded: nn.Fold(m.model.Module)}
+	attacked := func(x torch.Tensor) torch.Tensor { return m.model.Forward(x, folded) }
 	for _, p := range attacks {
 		m.gen.Seed(key(seed, p.Name(), chunk))
-		adv := p.Perturb(forward, x, y, m.gen)
+		adv := p.Perturb(attacked, x, y, m.gen)
 		if inside, err := adversarial.Inside(adv, x, p.Norm, p.Epsilon); err != nil {
 			return err
 		} else if !inside {

@@ -96,9 +96,8 @@ func (p *pipeline) prepare() (torch.Device, error) {
 		return torch.CPU, err
 	}
 	set := p.parts.Train
-	p.spec = models.Spec{Arch: c.Model.Arch, Width: c.Model.Width, Init: c.Model.Init, Classes: set.Classes}
-	if err := models.Check(p.spec); err != nil {
-		return torch.CPU, c.Errorf("model.arch", "%v", err)
+	if err := p.architecture(set.Classes); err != nil {
+		return torch.CPU, err
 	}
 	if in := models.InputOf(c.Model.Arch); in != [3]int64{int64(set.C), int64(set.H), int64(set.W)} {
 		return torch.CPU, c.Errorf("model.arch", "%s takes images of %d x %d x %d, %s has %d x %d x %d",
@@ -107,6 +106,22 @@ func (p *pipeline) prepare() (torch.Device, error) {
 	if p.parts.Validation.N == 0 {
 		return torch.CPU, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")
 	}
+	return p.ready()
+}
+
+// architecture takes the config's network, for so many classes.
+func (p *pipeline) architecture(classes int) error {
+	m := p.cfg.Model
+	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes}
+	if err := models.Check(p.spec); err != nil {
+		return p.cfg.Errorf("model.arch", "%v", err)
+	}
+	return nil
+}
+
+// ready sets libtorch and the attacks up for the config, and tries what needs a model.
+func (p *pipeline) ready() (torch.Device, error) {
+	c := p.cfg
 	dev, err := ChooseDevice(c.Run.Device)
 	if err != nil {
 		return dev, c.Errorf("run.device", "%v", err)

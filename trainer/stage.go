@@ -203,7 +203,7 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 
 func (p *pipeline) notFinite(st *stage, epoch, i int) error {
 	kept := "no checkpoint had been saved yet"
-	if p.run.HasCheckpoint(st.name, "last") {
+	if p.run != nil && p.run.HasCheckpoint(st.name, "last") { // a probe has no run
 		kept = "the last good checkpoint is " + p.run.CheckpointPath(st.name, "last")
 	}
 	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: a lower %s.lr may help; %s", st.name, epoch+1, i+1, st.section(), kept)

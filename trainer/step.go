@@ -38,7 +38,7 @@ func (m *member) gradient(o *objective, d *images, index []int64, total int, see
 	}
 	training := nn.Mode{Train: true, Generator: m.gen}
 	if !o.natural {
-		mode := nn.Eval
+		mode := nn.Mode{Folded: nn.Fold(m.model.Module)}
 		if o.attackTrain {
 			mode = training
 		}

@@ -19,8 +19,8 @@ func Conv2d(s *torch.Session, in, out, k int64, o torch.ConvOptions, bias bool) 
 }
 
 // Forward implements Module.
-func (c *Conv2dModule) Forward(x torch.Tensor, _ Mode) torch.Tensor {
-	return x.Conv2d(c.Weight, c.Bias, c.Options)
+func (c *Conv2dModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
+	return m.Trace.note(c.Weight, x, x.Conv2d(c.Weight, c.Bias, c.Options))
 }
 
 // Children implements Module.
@@ -45,8 +45,8 @@ func Linear(s *torch.Session, in, out int64, bias bool) *LinearModule {
 }
 
 // Forward implements Module.
-func (l *LinearModule) Forward(x torch.Tensor, _ Mode) torch.Tensor {
-	return x.Linear(l.Weight, l.Bias)
+func (l *LinearModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
+	return m.Trace.note(l.Weight, x, x.Linear(l.Weight, l.Bias))
 }
 
 // Children implements Module.

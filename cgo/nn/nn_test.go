@@ -153,3 +153,16 @@ func TestFunctional(t *testing.T) {
 		require.Equal(t, values(t, x), values(t, F.Dropout(x, 0, s.NewGenerator(1))))
 	})
 }
+
+func TestTrace(t *testing.T) {
+	session(t, func(s *torch.Session) {
+		n := newNetwork(s)
+		trace := &nn.Trace{}
+		n.Forward(s.Zeros(2, 3, 8, 8), nn.Mode{Trace: trace})
+		require.Equal(t, []nn.Traced{
+			{Weight: n.first.conv.Weight, In: []int64{2, 3, 8, 8}, Out: []int64{2, 8, 8, 8}, MACs: 2 * 8 * 8 * 8 * 27},
+			{Weight: n.second.conv.Weight, In: []int64{2, 8, 4, 4}, Out: []int64{2, 16, 4, 4}, MACs: 2 * 16 * 4 * 4 * 2 * 9}, // four groups
+			{Weight: n.fc.Weight, In: []int64{2, 256}, Out: []int64{2, 10}, MACs: 2 * 256 * 10},
+		}, trace.Layers)
+	})
+}

@@ -167,6 +167,8 @@ CT_API char *ct_throw(int kind) {
 
 CT_API char *ct_session_begin(const ct_session *s) {
   return guard([&] {
+    static const bool once = (keep_memory(), true);
+    (void)once;
     sessions.emplace_back();
     try {
       begin(*s, sessions.back());

@@ -1,63 +1,84 @@
 // Layers and losses.
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "direct.h"
+#include "kernels.h"
 #include "shim.h"
 
 using namespace ct;
 
 namespace {
-std::atomic<bool> fast_conv{true};
+std::atomic<bool> fast{true};
 
-// A convolution whose input gradient is computed as a forward convolution with the flipped, transposed kernel.
-// oneDNN's own backward runs at a tenth of its forward's rate where there are few input channels, and the
-// input gradient of the first layer is what every attack step pays for.
-struct ThinConv : torch::autograd::Function<ThinConv> {
-  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &w, const at::Tensor &bias,
-                            int64_t padding) {
-    ctx->save_for_backward({x, w});
+// A convolution of which direct.h takes some part. ReLU may belong to it; then its result is kept for the gradient.
+struct DirectConv : torch::autograd::Function<DirectConv> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &w, const c10::optional<at::Tensor> &bias,
+                            int64_t stride, int64_t padding, bool relu) {
+    const Conv c{stride, padding, relu};
+    at::Tensor y;
+    if (direct_choice(x, w, bias.value_or(at::Tensor()), c).forward) {
+      y = direct_forward(x, w, bias.value_or(at::Tensor()), c);
+    } else {
+      y = at::conv2d(x, w, bias, stride, padding);
+      if (relu) y.relu_();
+    }
+    ctx->save_for_backward({x, w, relu ? y : at::Tensor()});
+    ctx->saved_data["stride"] = stride;
     ctx->saved_data["padding"] = padding;
-    return at::conv2d(x, w, bias, 1, padding);
+    ctx->saved_data["relu"] = relu;
+    ctx->saved_data["bias"] = bias.has_value();
+    return y;
   }
+
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx, torch::autograd::variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto &x = saved[0], &w = saved[1];
-    const int64_t padding = ctx->saved_data["padding"].toInt();
+    const auto &x = saved[0], &w = saved[1], &y = saved[2];
+    const Conv c{ctx->saved_data["stride"].toInt(), ctx->saved_data["padding"].toInt(), ctx->saved_data["relu"].toBool()};
+    // What is absent has no place in the count.
+    const bool need[] = {ctx->needs_input_grad(0), ctx->needs_input_grad(1), ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2)};
+    const auto choice = direct_choice(x, w, {}, c);
     const auto g = grads[0].contiguous();
-    at::Tensor gx, gw, gb;
-    if (ctx->needs_input_grad(0)) {
-      const auto flipped = w.detach().flip({2, 3}).transpose(0, 1).contiguous();
-      gx = at::conv2d(g, flipped, {}, 1, at::IntArrayRef({w.size(2) - 1 - padding, w.size(3) - 1 - padding}));
+    at::Tensor gx, gw, gb, masked;
+    const auto past_relu = [&] {
+      if (!masked.defined()) masked = c.relu ? at::threshold_backward(g, y, 0) : g;
+      return masked;
+    };
+    if (need[0] && choice.input) gx = direct_input_grad(g, y, x, w, c);
+    if (need[1] && choice.weight) gw = direct_weight_grad(g, y, x, w, c);
+    if (need[2]) gb = past_relu().sum(at::IntArrayRef{0, 2, 3});
+    const bool rest[] = {need[0] && !choice.input, need[1] && !choice.weight};
+    if (rest[0] || rest[1]) {
+      auto r = at::convolution_backward(past_relu(), x, w, c10::nullopt, {c.stride, c.stride}, {c.padding, c.padding}, {1, 1}, false, {0, 0}, 1,
+                                        {rest[0], rest[1], false});
+      if (rest[0]) gx = std::get<0>(r);
+      if (rest[1]) gw = std::get<1>(r);
     }
-    const bool need_w = ctx->needs_input_grad(1), need_b = ctx->needs_input_grad(2);
-    if (need_w || need_b) {
-      const int64_t out_channels = w.size(0);
-      auto r = at::convolution_backward(g, x, w, at::IntArrayRef(out_channels), {1, 1}, {padding, padding}, {1, 1}, false, {0, 0}, 1,
-                                        {false, need_w, need_b});
-      gw = std::get<1>(r);
-      gb = std::get<2>(r);
-    }
-    return {gx, gw, gb, at::Tensor()};
+    return {gx, gw, gb, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
-bool thin(const at::Tensor &x, const at::Tensor &w, int64_t stride, int64_t padding, int64_t dilation, int64_t groups) {
-  return fast_conv && x.device().is_cpu() && !autocasts(x) && x.scalar_type() == at::kFloat && x.dim() == 4 && x.requires_grad() &&
-         c10::GradMode::is_enabled() && w.size(1) <= 4 && groups == 1 && stride == 1 && dilation == 1 && padding < w.size(2) &&
-         padding < w.size(3);
+// Whether anything of a convolution that is recorded, or not, is for direct.h.
+bool direct(const at::Tensor &x, const at::Tensor &w, const at::Tensor &bias, const Conv &c) {
+  const auto choice = direct_choice(x, w, bias, c);
+  return choice.forward || (c10::GradMode::is_enabled() && (choice.input || choice.weight));
 }
 }  // namespace
 
-CT_API char *ct_set_fast_conv(int on) {
-  return guard([&] { fast_conv = on != 0; });
+bool ct::fast_kernels() { return fast; }
+
+CT_API char *ct_set_fast_kernels(int on) {
+  return guard([&] { fast = on != 0; });
 }
 
 CT_API char *ct_conv2d(ct_tensor xt, ct_tensor wt, ct_tensor bias, int64_t stride, int64_t padding, int64_t dilation, int64_t groups,
-                       ct_tensor *out) {
+                       int relu, ct_tensor *out) {
   return give(out, [&] {
     const auto &x = T(xt), &w = T(wt);
-    if (w.dim() == 4 && thin(x, w, stride, padding, dilation, groups))  // libtorch 1.13's Function takes no absent tensor
-      return ThinConv::apply(x, w, bias ? T(bias) : w.new_zeros({w.size(0)}), padding);
-    return at::conv2d(x, w, opt(bias), stride, padding, dilation, groups);
+    const Conv c{stride, padding, relu != 0};
+    if (fast && !autocasts(x) && dilation == 1 && groups == 1 && direct(x, w, opt(bias), c))
+      return DirectConv::apply(x, w, bias ? c10::optional<at::Tensor>(T(bias)) : c10::nullopt, stride, padding, relu != 0);
+    auto y = at::conv2d(x, w, opt(bias), stride, padding, dilation, groups);
+    return relu ? at::relu(y) : y;
   });
 }
 
@@ -80,11 +101,38 @@ CT_API char *ct_pool2d(int op, ct_tensor xt, int64_t k, int64_t stride, int64_t 
   return give(out, [&]() -> at::Tensor {
     const auto &x = T(xt);
     switch (op) {
-      case CT_MAX_POOL: return at::max_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
+      case CT_MAX_POOL:
+        if (k == 2 && stride == 2 && padding == 0) return max_pool2(x);
+        return at::max_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
       case CT_AVG_POOL: return at::avg_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
       case CT_ADAPTIVE_AVG_POOL: return at::adaptive_avg_pool2d(x, {k, k});
     }
     TORCH_CHECK(false, "unknown pooling ", op);
+  });
+}
+
+namespace {
+// What a residual block ends with. Both gradients are the same tensor.
+struct AddRelu : torch::autograd::Function<AddRelu> {
+  static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &a, const at::Tensor &b) {
+    auto y = at::empty_like(a);
+    kernels().add_relu(a.data_ptr<float>(), b.data_ptr<float>(), y.data_ptr<float>(), a.numel());
+    ctx->save_for_backward({y});
+    return y;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx, torch::autograd::variable_list grads) {
+    const auto g = at::threshold_backward(grads[0], ctx->get_saved_variables()[0], 0);
+    return {g, g};
+  }
+};
+}  // namespace
+
+CT_API char *ct_add_relu(ct_tensor at_, ct_tensor bt, ct_tensor *out) {
+  return give(out, [&]() -> at::Tensor {
+    const auto &a = T(at_), &b = T(bt);
+    TORCH_CHECK(a.sizes() == b.sizes(), "two tensors of one shape are needed, got ", a.sizes(), " and ", b.sizes());
+    if (fast && plain(a) && plain(b)) return AddRelu::apply(a, b);
+    return a.add(b).relu_();
   });
 }
 

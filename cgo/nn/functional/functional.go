@@ -7,6 +7,9 @@ import torch "rapt/cgo"
 // Relu is max(x, 0).
 func Relu(x torch.Tensor) torch.Tensor { return x.Relu() }
 
+// AddRelu is max(x + y, 0), of two tensors of one shape.
+func AddRelu(x, y torch.Tensor) torch.Tensor { return x.AddRelu(y) }
+
 // MaxPool2d takes the maximum of k x k windows that do not overlap.
 func MaxPool2d(x torch.Tensor, k int64) torch.Tensor { return x.MaxPool2d(k, k, 0) }
 

@@ -1,0 +1,44 @@
+// Kernels of our own for the CPU, compiled once per instruction set: plain loops over raw memory, for what libtorch's
+// own kernels are slow at. Nothing of the standard library is used in them: a template compiled for a newer processor could
+// otherwise be the one the linker keeps for all.
+#pragma once
+#include <cstdint>
+
+namespace ct {
+
+struct Kernels {
+  int width;  // floats in a vector
+
+  // out[o * out_pitch + i] = bias[o] + sum over t of w[t * outs + o] * x[off[t] + i], for i in [0, n), at most flat_outs outputs at
+  // once. Reads x and writes out up to the next multiple of width past n.
+  void (*flat)(const float *x, const int32_t *off, const float *w, int64_t terms, int64_t outs, int64_t n, const float *bias, float *out,
+               int64_t out_pitch);
+  // sums[(o * terms + t) * width ...] += g[o * g_pitch + i] * x[off[t] + i], for i in [0, n), n a multiple of width: partial sums, a
+  // vector for each weight.
+  void (*flat_grad)(const float *x, const int32_t *off, const float *g, int64_t g_pitch, int64_t terms, int64_t outs, int64_t n,
+                    float *sums);
+  // rows of n floats from src to dst.
+  void (*copy)(const float *src, int64_t src_pitch, float *dst, int64_t dst_pitch, int64_t rows, int64_t n);
+  // copy, but 0 where y, laid out as src, is not above 0: the gradient of a ReLU whose result is y.
+  void (*copy_where)(const float *src, const float *y, int64_t src_pitch, float *dst, int64_t dst_pitch, int64_t rows, int64_t n);
+  // x[i] = max(x[i], 0), n values; a NaN stays.
+  void (*relu)(float *x, int64_t n);
+  // y[i] = max(a[i] + b[i], 0), n values; a NaN stays.
+  void (*add_relu)(const float *a, const float *b, float *y, int64_t n);
+  // even[i] = x[2i], odd[i] = x[2i+1], n of each, and the reverse.
+  void (*split)(const float *x, float *even, float *odd, int64_t n);
+  void (*join)(const float *even, const float *odd, float *x, int64_t n);
+  // y [h/2, w/2] is the maximum of each 2x2 window of x [h, w]; rows and columns left over are not looked at.
+  void (*pool)(const float *x, int64_t h, int64_t w, float *y);
+  // gx [h, w] gets gy where its window's maximum is, at the first place of equals (or a NaN), and 0 elsewhere.
+  void (*pool_grad)(const float *x, const float *y, const float *gy, int64_t h, int64_t w, float *gx);
+  // x = clamp(x0 + clamp(x + step * sign(g) - x0, -eps, eps), lo, hi), n values.
+  void (*sign_step)(float *x, const float *g, const float *x0, float step, float eps, float lo, float hi, int64_t n);
+};
+
+constexpr int64_t flat_outs = 8;
+
+// The kernels for the processor that this runs on.
+const Kernels &kernels();
+
+}  // namespace ct

@@ -1,0 +1,3 @@
+#define CT_VECTOR 8
+#define CT_TABLE kernels_avx2
+#include "kernels.inc"

@@ -1,0 +1,3 @@
+#define CT_VECTOR 16
+#define CT_TABLE kernels_avx512
+#include "kernels.inc"
