@@ -48,7 +48,7 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 	s.NoGrad(func() {
 		out = s.Scope(func() torch.Tensor {
 			if k == 0 {
-				return s.Ones(shape...)
+				return w.ZerosLike().Fill_(1)
 			}
 			kept := smallest(magnitudes(w, t), k).LogicalNot().To(torch.Float32)
 			rows := shape[0]
@@ -59,7 +59,7 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 			case Column:
 				kept = kept.Reshape(1, rest).Expand(rows, rest)
 			}
-			return kept.Reshape(shape...).Contiguous()
+			return like(w, kept.Reshape(shape...))
 		})
 	})
 	return out
@@ -73,9 +73,17 @@ func Project(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 	}
 	var out torch.Tensor
 	s.NoGrad(func() {
-		out = s.Scope(func() torch.Tensor { return w.Mul(Mask(w, t, ratio)) })
+		out = s.Scope(func() torch.Tensor { return like(w, w.Mul(Mask(w, t, ratio))) })
 	})
 	return out
+}
+
+// like lays t out as w is: updates take lists of tensors in few launches where these are laid out alike.
+func like(w, t torch.Tensor) torch.Tensor {
+	if w.IsContiguous() {
+		return t.Contiguous()
+	}
+	return w.ZerosLike().Copy_(t)
 }
 
 // magnitudes holds one number for each group: the absolute value, or the l2 norm. The norms are summed in float64, so
