@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 4
+#define CT_ABI 5
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
