@@ -132,8 +132,8 @@ func (m *Model) ToChannelsLast() {
 			continue
 		}
 		old, s := *e.Tensor, e.Tensor.Session()
-		w := old.Detach().ChannelsLast().Detach().RequiresGrad_(true)
-		s.Keep(w)
+		w := s.Scope(func() torch.Tensor { return old.Detach().ChannelsLast().Detach() })
+		s.Keep(w.RequiresGrad_(true))
 		s.Free(old)
 		*e.Tensor = w
 	}

@@ -21,10 +21,17 @@ func onDevice(sets ...string) []string {
 }
 
 // losses of each of the first steps of a training on the digits.
-func losses(t *testing.T, steps int, sets ...string) (out []float64) {
+func losses(t *testing.T, steps int, sets ...string) []float64 {
+	return lossesFrom(t, nil, steps, sets...)
+}
+
+// lossesFrom starts at a state dict's bytes, where there are any.
+func lossesFrom(t *testing.T, state [][]byte, steps int, sets ...string) (out []float64) {
+	t.Helper()
 	inside(t, func(p *pipeline) {
 		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
 		require.NoError(t, p.begin(st))
+		setState(p.lead(), state)
 		batch := p.cfg.Data.BatchSize
 		order := datasets.Order(1, 0, p.train.n)
 		p.lead().useOrder(order)
@@ -39,6 +46,13 @@ func losses(t *testing.T, steps int, sets ...string) (out []float64) {
 	}, append(onDevice("data.train_limit=1000", "data.batch_size=64", "model.width=4", "adversary.epsilon=0.1", "adversary.step_size=0.03", "adversary.steps=5",
 		"pretrain.optimizer=adam", "pretrain.lr=1e-3", "pretrain.momentum=0", "pretrain.nesterov=false", "pretrain.lr_schedule=constant"), sets...)...)
 	return out
+}
+
+func setState(m *member, state [][]byte) {
+	for i, bytes := range state {
+		to := *m.model.State[i].Tensor
+		m.s.Do(func() { to.Detach().Copy_(m.s.FromBytes(bytes, to.DType(), to.Shape()...)) })
+	}
 }
 
 // apart is by how much two curves differ, relative to the first: at most, and on average.
@@ -95,11 +109,8 @@ func TestBFloat16EvaluatesInFloat32(t *testing.T) {
 		short = measured(p)
 	}, append(slices.Clone(sets), "run.precision=bf16")...)
 	inside(t, func(p *pipeline) {
-		s := p.lead().s
-		for i, e := range p.lead().model.State {
-			s.Do(func() { e.Tensor.Detach().Copy_(s.FromBytes(state[i], e.Tensor.DType(), e.Tensor.Shape()...)) })
-		}
-		if s.Device().IsCUDA() { // there a layout of its own has convolutions of its own
+		setState(p.lead(), state)
+		if p.lead().s.Device().IsCUDA() { // there a layout of its own has convolutions of its own
 			require.InDelta(t, short.loss, measured(p).loss, 1e-4)
 			return
 		}
