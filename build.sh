@@ -129,13 +129,16 @@ check_tools() {
   fi
 }
 
-# The benchmarks' reference: the first Python that has PyTorch, torchvision and numpy. Debian's own needs its packages.
+# The benchmarks' reference: the first Python that has PyTorch, torchvision and numpy, else one that lacks torchvision alone, which
+# a single row needs. Debian's own needs its packages.
 check_python() {
-  local one
-  for one in ${PYTHON:-python3 /usr/bin/python3}; do
-    if (cd / && "$one" -c 'import torch, torchvision, numpy') 2>/dev/null; then python=$one; return; fi
+  local one all
+  for all in 'torch, numpy, torchvision' 'torch, numpy'; do
+    for one in ${PYTHON:-python3 /usr/bin/python3}; do
+      if (cd / && "$one" -c "import $all") 2>/dev/null; then python=$one; return; fi
+    done
   done
-  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON cannot import torch, torchvision and numpy."
+  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON cannot import torch and numpy."
   python=/usr/bin/python3
   if has apt-get; then missing+=(python3-torch python3-torchvision python3-numpy); else python=''; fi
 }
