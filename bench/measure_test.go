@@ -86,3 +86,14 @@ func TestFindsMNIST(t *testing.T) {
 	assert.NotEmpty(t, noMNIST(alone()), "an empty file is no data set")
 	assert.Contains(t, alone().noBinary(), "rapt is not there")
 }
+
+func TestStartup(t *testing.T) {
+	b := alone()
+	b.binary, b.rounds = filepath.Join("..", "bin", "rapt"), 1
+	if b.noBinary() != "" {
+		t.Skip("needs bin/rapt: ./build.sh")
+	}
+	r := row{}
+	require.NoError(t, measureStartup(b, &r))
+	assert.Positive(t, r.Ours)
+}
