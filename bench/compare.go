@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -112,7 +113,7 @@ func (b *bench) compare(r *row, ours turn, c contest, rounds, most int) error {
 	return nil
 }
 
-// choose times every setting in a few steps. It gives the fastest, and the usual one beside it.
+// choose times every setting in a few steps. It gives the two fastest, of which the rounds will tell, and the usual one.
 func (b *bench) choose(r *row, c contest) []setting {
 	ask := c.request
 	if c.short != nil {
@@ -140,18 +141,14 @@ func (b *bench) choose(r *row, c contest) []setting {
 			out = append(out, s)
 		}
 	}
-	slices.SortStableFunc(out, func(x, y setting) int {
-		if r.Tried[x.name] < r.Tried[y.name] {
-			return -1
-		}
-		return 1
-	})
-	for i, s := range out {
-		if s.usual && i > 0 {
-			return []setting{out[0], s}
+	slices.SortStableFunc(out, func(x, y setting) int { return cmp.Compare(r.Tried[x.name], r.Tried[y.name]) })
+	best := out[:min(2, len(out))]
+	for _, s := range out[len(best):] {
+		if s.usual {
+			best = append(slices.Clone(best), s)
 		}
 	}
-	return out[:min(1, len(out))]
+	return best
 }
 
 // count is how many steps of so many milliseconds make a turn of about half a second: two at least, unless they are slow.

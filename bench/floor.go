@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -40,6 +41,13 @@ func (r *rates) better(s *rates) *rates {
 	return &rates{max(r.MatMul, s.MatMul), max(r.Conv, s.Conv), max(r.Half, s.Half), max(r.TF32, s.TF32), max(r.Bandwidth, s.Bandwidth), s.Workers}
 }
 
+// measurement is a repeated operation, and what one repetition is worth.
+type measurement struct {
+	to   *float64
+	unit float64
+	op   operation
+}
+
 // measureRates takes about five seconds.
 func measureRates(dev torch.Device, workers int) (*rates, error) {
 	n, batch, numbers := int64(2048), int64(64), int64(1<<25)
@@ -47,135 +55,120 @@ func measureRates(dev torch.Device, workers int) (*rates, error) {
 		workers, n, batch, numbers = 1, 8192, 512, 1<<28
 	}
 	r := &rates{Workers: workers}
-	product := 2 * float64(n) * float64(n) * float64(n) / 1e9
-	convolution := 2 * float64(batch) * 32 * 32 * 64 * 64 * 9 / 1e9
-	matmul := func(d torch.DType) operation {
-		return func(s *torch.Session, g *torch.Generator) func() {
-			a, b := s.Rand(g, n, n).To(d), s.Rand(g, n, n).To(d)
-			return func() { a.MatMul(b) }
+	// arithmetic is the matrix product and the convolution of one type, as GFLOP.
+	arithmetic := func(d torch.DType, product, convolution *float64) []measurement {
+		return []measurement{
+			{product, 2 * float64(n) * float64(n) * float64(n) / 1e9, func(s *torch.Session, g *torch.Generator) func() {
+				a, b := s.Rand(g, n, n).To(d), s.Rand(g, n, n).To(d)
+				return func() { a.MatMul(b) }
+			}},
+			{convolution, 2 * float64(batch) * 32 * 32 * 64 * 64 * 9 / 1e9, func(s *torch.Session, g *torch.Generator) func() {
+				x, w := s.Rand(g, batch, 64, 32, 32).To(d), s.Rand(g, 64, 64, 3, 3).To(d)
+				return func() { x.Conv2d(w, torch.Tensor{}, torch.ConvOptions{Padding: 1}) }
+			}},
 		}
 	}
-	conv := func(d torch.DType) operation {
-		return func(s *torch.Session, g *torch.Generator) func() {
-			x, w := s.Rand(g, batch, 64, 32, 32).To(d), s.Rand(g, 64, 64, 3, 3).To(d)
-			return func() { x.Conv2d(w, torch.Tensor{}, torch.ConvOptions{Padding: 1}) }
-		}
+	all := append(arithmetic(torch.Float32, &r.MatMul, &r.Conv),
+		measurement{&r.Bandwidth, 8 * float64(numbers) / 1e9, func(s *torch.Session, g *torch.Generator) func() {
+			a, b := s.Rand(g, numbers), s.Zeros(numbers)
+			return func() { b.Copy_(a) }
+		}})
+	if !dev.IsCUDA() {
+		return r, measureAll(dev, workers, all)
 	}
-	copied := func(s *torch.Session, g *torch.Generator) func() {
-		a, b := s.Rand(g, numbers), s.Zeros(numbers)
-		return func() { b.Copy_(a) }
+	if err := measureAll(dev, workers, append(all, arithmetic(torch.BFloat16, &r.Half, &r.Half)...)); err != nil {
+		return nil, err
 	}
-	type measurement struct {
-		to   *float64
-		unit float64
-		op   operation
+	if err := torch.SetTF32(true); err != nil {
+		return nil, err
 	}
-	all := []measurement{{&r.MatMul, product, matmul(torch.Float32)}, {&r.Conv, convolution, conv(torch.Float32)}, {&r.Bandwidth, 8 * float64(numbers) / 1e9, copied}}
-	if dev.IsCUDA() {
-		all = append(all, measurement{&r.Half, product, matmul(torch.BFloat16)}, measurement{&r.Half, convolution, conv(torch.BFloat16)})
-	}
+	return r, errors.Join(measureAll(dev, workers, arithmetic(torch.Float32, &r.TF32, &r.TF32)), torch.SetTF32(false))
+}
+
+// measureAll keeps the highest of each.
+func measureAll(dev torch.Device, workers int, all []measurement) error {
 	for _, m := range all {
 		perSecond, err := together(dev, workers, m.op)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("measuring the machine's rates: %w", err)
 		}
 		*m.to = max(*m.to, perSecond*m.unit)
 	}
-	if dev.IsCUDA() {
-		return r, withTF32(func() error {
-			for _, m := range []measurement{{&r.TF32, product, matmul(torch.Float32)}, {&r.TF32, convolution, conv(torch.Float32)}} {
-				perSecond, err := together(dev, workers, m.op)
-				if err != nil {
-					return err
-				}
-				*m.to = max(*m.to, perSecond*m.unit)
-			}
-			return nil
-		})
-	}
-	return r, nil
-}
-
-func withTF32(f func() error) error {
-	if err := torch.SetTF32(true); err != nil {
-		return err
-	}
-	if err := f(); err != nil {
-		return err
-	}
-	return torch.SetTF32(false)
+	return nil
 }
 
 // operation sets something up in a session and gives what is to be repeated.
 type operation func(*torch.Session, *torch.Generator) func()
 
+const tries = 3
+
 // together repeats an operation in so many sessions at once, and gives how often a second all of them did it: the best of
 // three tries.
 func together(dev torch.Device, workers int, op operation) (float64, error) {
-	const span = 500 * time.Millisecond
-	options := torch.Options{Threads: 1}
-	if dev.IsCUDA() {
-		options.Threads = 0
-	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2*workers+2)) // as for a team
-	counts := make([][3]float64, workers)
+	counts := make([][tries]float64, workers)
 	errs := make([]error, workers)
-	var done sync.WaitGroup
-	gates := [3]sync.WaitGroup{}
+	gates := make([]sync.WaitGroup, tries) // each opens when all have come to it
 	for try := range gates {
 		gates[try].Add(workers)
 	}
+	var done sync.WaitGroup
 	for id := range workers {
 		done.Add(1)
 		go func() {
 			defer done.Done()
-			passed := 0
-			defer func() { // whoever fails must not leave the others waiting
-				for ; passed < len(gates); passed++ {
-					gates[passed].Done()
-				}
-			}()
-			errs[id] = torch.Run(dev, options, func(s *torch.Session) error {
-				f := op(s, s.NewGenerator(uint64(id)))
-				s.Do(f)
-				for try := range gates {
-					if err := s.Synchronize(); err != nil {
-						return err
-					}
-					gates[try].Done()
-					passed++
-					gates[try].Wait()
-					began, n := time.Now(), 0.0
-					for time.Since(began) < span {
-						for range 4 {
-							s.Do(f)
-							n++
-						}
-						if err := s.Synchronize(); err != nil {
-							return err
-						}
-					}
-					counts[id][try] = n / time.Since(began).Seconds()
-				}
-				return s.Err()
-			})
+			errs[id] = counted(dev, uint64(id), op, gates, &counts[id])
 		}()
 	}
 	done.Wait()
 	best := 0.0
-	for try := range gates {
+	for try := range tries {
 		sum := 0.0
 		for id := range workers {
 			sum += counts[id][try]
 		}
 		best = max(best, sum)
 	}
-	for _, err := range errs {
-		if err != nil {
-			return 0, fmt.Errorf("measuring the machine's rates: %w", err)
+	return best, errors.Join(errs...)
+}
+
+// counted is one session's part: how often a second it did the operation, in each try.
+func counted(dev torch.Device, seed uint64, op operation, gates []sync.WaitGroup, out *[tries]float64) error {
+	const span = 500 * time.Millisecond
+	passed := 0
+	defer func() { // whoever fails must not leave the others waiting
+		for ; passed < tries; passed++ {
+			gates[passed].Done()
 		}
+	}()
+	options := torch.Options{Threads: 1}
+	if dev.IsCUDA() {
+		options.Threads = 0
 	}
-	return best, nil
+	return torch.Run(dev, options, func(s *torch.Session) error {
+		f := op(s, s.NewGenerator(seed))
+		s.Do(f)
+		for try := range tries {
+			if err := s.Synchronize(); err != nil {
+				return err
+			}
+			gates[try].Done()
+			passed++
+			gates[try].Wait()
+			began, n := time.Now(), 0.0
+			for time.Since(began) < span {
+				for range 4 {
+					s.Do(f)
+					n++
+				}
+				if err := s.Synchronize(); err != nil {
+					return err
+				}
+			}
+			out[try] = n / time.Since(began).Seconds()
+		}
+		return s.Err()
+	})
 }
 
 // work is what a training step has to do at least, in GFLOP and GB: a pass forward and one back to the images for each of
