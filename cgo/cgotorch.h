@@ -108,6 +108,8 @@ char *ct_reduce(int op, ct_tensor t, const int64_t *dims, int64_t n, int keepdim
 char *ct_argmax(ct_tensor t, int64_t dim, ct_tensor *out);
 char *ct_kthvalue(ct_tensor t, int64_t k, int64_t dim, ct_tensor *values, ct_tensor *indices); /* k from 1 */
 char *ct_topk(ct_tensor t, int64_t k, int64_t dim, int largest, ct_tensor *values, ct_tensor *indices);
+/* float32 of t's shape: 0 for the k elements of least magnitude, of equals those that come first, else 1. */
+char *ct_mask_smallest(ct_tensor t, int64_t k, ct_tensor *out);
 char *ct_sort(ct_tensor t, int64_t dim, int descending, ct_tensor *values, ct_tensor *indices); /* stable */
 
 /* ---- networks ------------------------------------------------------------------------------ */
