@@ -14,7 +14,7 @@ usage: ./build.sh [COMMAND]
   (none)   find or install what is missing, build the native library and bin/rapt
   demo     the same, then train, prune and evaluate on the embedded data set
   test     the same, then every check and test
-  bench    the same, then the benchmarks
+  bench    the same, then the benchmarks against PyTorch (bench --help shows their options)
   deps     only install what is missing
 TEXT
 }
@@ -122,10 +122,25 @@ check_tools() {
   if has apt-get && [ -z "${torch_dir:-}" ] && ! installed libopenblas0-pthread && ! installed libopenblas0-openmp && ! installed libmkl-rt; then
     missing+=(libopenblas0-pthread)
   fi
+  if [ -n "${want_python:-}" ]; then check_python; fi
   # Go's module downloads need the certificates.
   if has apt-get && [ -z "${SSL_CERT_FILE:-}${SSL_CERT_DIR:-}" ] && [ ! -s /etc/ssl/certs/ca-certificates.crt ]; then
     missing+=(ca-certificates)
   fi
+}
+
+# The benchmarks' reference: the first Python that has PyTorch, torchvision and numpy, else one that lacks torchvision alone, which
+# a single row needs. Debian's own needs its packages.
+check_python() {
+  local one all
+  for all in 'torch, numpy, torchvision' 'torch, numpy'; do
+    for one in ${PYTHON:-python3 /usr/bin/python3}; do
+      if (cd / && "$one" -c "import $all") 2>/dev/null; then python=$one; return; fi
+    done
+  done
+  [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON cannot import torch and numpy."
+  python=/usr/bin/python3
+  if has apt-get; then missing+=(python3-torch python3-torchvision python3-numpy); else python=''; fi
 }
 
 install_missing() {
@@ -273,9 +288,8 @@ run_tests() {
 }
 
 run_bench() {
-  if [ -x bench/run.sh ]; then exec bench/run.sh "$@"; fi
-  say "build.sh: there is no bench/run.sh yet, so nothing is compared with PyTorch; these are the Go benchmarks."
-  exec go test -run '^$' -bench . -benchmem ./cgo/...
+  go build -buildvcs=false -o build/bench/ ./bench 2>build/go.log || { cat build/go.log >&2; die "the benchmarks did not compile"; }
+  exec env PYTHON="$python" build/bench/bench "$@"
 }
 
 case "${1:-}" in
@@ -289,6 +303,7 @@ case "${1:-}" in
     run_tests
     ;;
   bench)
+    want_python=yes
     build
     run_bench "${@:2}"
     ;;

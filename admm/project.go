@@ -50,16 +50,15 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 			if k == 0 {
 				return w.ZerosLike().Fill_(1)
 			}
-			kept := smallest(magnitudes(w, t), k).LogicalNot().To(torch.Float32)
-			rows := shape[0]
-			rest := w.Numel() / rows
-			switch t {
-			case Filter:
-				kept = kept.Reshape(rows, 1).Expand(rows, rest)
-			case Column:
-				kept = kept.Reshape(1, rest).Expand(rows, rest)
+			if t != Filter && t != Column {
+				return like(w, w.MaskSmallest(k))
 			}
-			return like(w, kept.Reshape(shape...))
+			kept := norms(w, t).MaskSmallest(k)
+			rows, rest := shape[0], w.Numel()/shape[0]
+			if t == Filter {
+				kept = kept.Reshape(rows, 1)
+			}
+			return like(w, kept.Expand(rows, rest).Reshape(shape...))
 		})
 	})
 	return out
@@ -86,38 +85,12 @@ func like(w, t torch.Tensor) torch.Tensor {
 	return w.ZerosLike().Copy_(t)
 }
 
-// magnitudes holds one number for each group: the absolute value, or the l2 norm. The norms are summed in float64, so
-// that groups which are equal but for the order of their elements tie on every device.
-func magnitudes(w torch.Tensor, t Type) torch.Tensor {
-	if t != Filter && t != Column {
-		return w.Reshape(-1).Abs()
-	}
+// norms holds the l2 norm of each filter or column. They are summed in float64, so that groups which are equal but for the
+// order of their elements tie on every device.
+func norms(w torch.Tensor, t Type) torch.Tensor {
 	dim := int64(1)
 	if t == Column {
 		dim = 0
 	}
 	return w.Reshape(w.Size(0), -1).To(torch.Float64).Norm(dim).To(torch.Float32)
-}
-
-// smallest marks the k smallest of v [n], k >= 1, as bool [n]. Nothing goes to the host.
-func smallest(v torch.Tensor, k int64) torch.Tensor {
-	s := v.Session()
-	n := v.Numel()
-	limit := kth(v, k)
-	// Whatever is below limit is in, and of what equals it as many as are missing, in order. So rank the first as -1,
-	// the second by its index, the rest as n: the k-th smallest rank is that of the last one in.
-	rank := v.Eq(limit).Where(s.Arange(n), s.Full(float64(n), torch.Int64, 1))
-	rank = v.Lt(limit).Where(s.Full(-1, torch.Int64, 1), rank)
-	return rank.Le(kth(rank, k))
-}
-
-// kth is the k-th smallest element of v [n]. A GPU sorts, since its selection is refused where deterministic kernels
-// are asked for: of equal elements it names any one's index, which is not needed here.
-func kth(v torch.Tensor, k int64) torch.Tensor {
-	if v.Device().IsCUDA() {
-		sorted, _ := v.Sort(0, false)
-		return sorted.Narrow(0, k-1, 1)
-	}
-	value, _ := v.KthValue(k, 0)
-	return value
 }

@@ -109,12 +109,15 @@ char *ct_reduce(int op, ct_tensor t, const int64_t *dims, int64_t n, int keepdim
 char *ct_argmax(ct_tensor t, int64_t dim, ct_tensor *out);
 char *ct_kthvalue(ct_tensor t, int64_t k, int64_t dim, ct_tensor *values, ct_tensor *indices); /* k from 1 */
 char *ct_topk(ct_tensor t, int64_t k, int64_t dim, int largest, ct_tensor *values, ct_tensor *indices);
+/* float32 of t's shape: 0 for the k elements of least magnitude, of equals those that come first, else 1. */
+char *ct_mask_smallest(ct_tensor t, int64_t k, ct_tensor *out);
 char *ct_sort(ct_tensor t, int64_t dim, int descending, ct_tensor *values, ct_tensor *indices); /* stable */
 
 /* ---- networks ------------------------------------------------------------------------------ */
 char *ct_conv2d(ct_tensor x, ct_tensor w, ct_tensor bias, int64_t stride, int64_t padding, int64_t dilation, int64_t groups,
                 int relu, ct_tensor *out); /* relu: max(0, convolution) */
-char *ct_set_fast_kernels(int on); /* kernels of our own on the CPU, on by default */
+/* Which kernels of our own the CPU uses: best (as it is at first), avx512, avx2, base, or off. */
+char *ct_set_kernels(const char *name);
 char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out);
 char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
                     double eps, ct_tensor *out);

@@ -106,26 +106,36 @@ func (k conv) input(s *torch.Session) (x, w, b, up torch.Tensor) {
 	return x.RequiresGrad_(true), w.RequiresGrad_(true), b.RequiresGrad_(true), up
 }
 
-// The thin convolution's own backward against the plain reference and against libtorch's, in every choice of gradients.
+// thin are convolutions that kernels of our own take, wholly or in part, and some at the edges of what they take.
+var thin = []conv{
+	{2, 1, 12, 12, 8, 5, 5, 1, 2, 1, 1},
+	{2, 1, 12, 10, 8, 5, 5, 1, 0, 1, 1},
+	{2, 3, 9, 8, 4, 3, 3, 1, 1, 1, 1},
+	{1, 4, 6, 7, 3, 3, 2, 1, 1, 1, 1},
+	{3, 2, 5, 5, 5, 1, 1, 1, 0, 1, 1},
+	{1, 3, 7, 7, 2, 3, 3, 1, 2, 1, 1}, // padding to the full correlation
+	{1, 3, 7, 7, 2, 2, 3, 1, 2, 1, 1}, // padding beyond the kernel: libtorch's
+	{2, 1, 12, 12, 8, 5, 5, 2, 2, 1, 1},
+	{2, 3, 9, 7, 17, 3, 3, 2, 1, 1, 1},
+	{2, 5, 8, 8, 9, 1, 1, 2, 0, 1, 1},
+	{2, 3, 7, 5, 4, 2, 2, 2, 0, 1, 1},
+	{1, 20, 6, 6, 18, 3, 3, 2, 1, 1, 1}, // libtorch's but for the input gradient
+	{1, 9, 6, 6, 16, 3, 3, 1, 1, 1, 1},  // libtorch's forward
+	{2, 2, 4, 4, 3, 3, 3, 1, 1, 1, 1},
+	{1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1},
+	{1, 2, 3, 40, 3, 3, 5, 1, 0, 1, 1},
+	{2, 2, 9, 9, 4, 3, 3, 3, 1, 1, 1}, // stride 3, dilation, groups: libtorch's
+	{2, 2, 9, 9, 4, 3, 3, 1, 1, 2, 1},
+	{2, 4, 9, 9, 4, 3, 3, 1, 1, 1, 2},
+}
+
+// Thin convolutions against the plain reference, in every choice of gradients and with each set of kernels.
 func TestThinConv(t *testing.T) {
-	t.Cleanup(func() { require.NoError(t, torch.SetFastKernels(true)) })
-	for _, k := range []conv{
-		{2, 1, 12, 12, 8, 5, 5, 1, 2, 1, 1},
-		{2, 1, 12, 10, 8, 5, 5, 1, 0, 1, 1},
-		{2, 3, 9, 8, 4, 3, 3, 1, 1, 1, 1},
-		{1, 4, 6, 7, 3, 3, 2, 1, 1, 1, 1},
-		{3, 2, 5, 5, 5, 1, 1, 1, 0, 1, 1},
-		{1, 3, 7, 7, 2, 3, 3, 1, 2, 1, 1},   // padding to the full correlation
-		{1, 3, 7, 7, 2, 2, 3, 1, 2, 1, 1},   // padding beyond the kernel: not for the fast path
-		{2, 1, 12, 12, 8, 5, 5, 2, 2, 1, 1}, // stride, dilation, groups: not for the fast path
-		{2, 2, 9, 9, 4, 3, 3, 1, 1, 2, 1},
-		{2, 4, 9, 9, 4, 3, 3, 1, 1, 1, 2},
-	} {
+	for _, k := range thin {
 		xs, ws, bs, us := k.data()
 		gx, gw, gb := k.backward(xs, ws, us)
-		for _, fast := range []bool{true, false} {
-			what := fmt.Sprintf("%+v, fast %v", k, fast)
-			require.NoError(t, torch.SetFastKernels(fast))
+		eachKernels(t, func(name string) {
+			what := fmt.Sprintf("%+v, kernels %s", k, name)
 			session(t, func(s *torch.Session) {
 				x, w, b, up := k.inputs(s, torch.Float32)
 				loss := func(x, w, b torch.Tensor) torch.Tensor {
@@ -149,7 +159,33 @@ func TestThinConv(t *testing.T) {
 				inner := s.Grad(loss(x.MulScalar(2), w, b), x)[0]
 				near(t, scaled(k, xs, ws, us), inner, 1e-5, what, "an input that was computed")
 			})
-		}
+		})
+	}
+}
+
+// ReLU as part of the convolution is ReLU behind it.
+func TestConvRelu(t *testing.T) {
+	for _, k := range thin {
+		eachKernels(t, func(name string) {
+			session(t, func(s *torch.Session) {
+				x, w, b, up := k.inputs(s, torch.Float32)
+				all := []torch.Tensor{x.RequiresGrad_(true), w.RequiresGrad_(true), b.RequiresGrad_(true)}
+				o := k.options()
+				want := x.Conv2d(w, b, o).Relu()
+				o.ReLU = true
+				got := x.Conv2d(w, b, o)
+				values := func(x torch.Tensor) []float64 {
+					v, err := x.Detach().To(torch.Float64).Float64s()
+					require.NoError(t, err)
+					return v
+				}
+				near(t, values(want), got, 1e-5, k, name)
+				grads := s.Grad(got.Mul(up).Sum(), all...)
+				for i, g := range s.Grad(want.Mul(up).Sum(), all...) {
+					near(t, values(g), grads[i], 1e-5, k, name, i)
+				}
+			})
+		})
 	}
 }
 

@@ -1,5 +1,6 @@
 package torch
 
+// #include <stdlib.h>
 // #include "cgotorch.h"
 import "C"
 
@@ -7,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // Device is where a session's tensors live.
@@ -106,8 +108,13 @@ func SetCuDNNBenchmark(on bool) error {
 	return failure("SetCuDNNBenchmark", C.ct_set_cudnn_benchmark(flag(on)))
 }
 
-// SetFastKernels switches rapt's own kernels for the CPU (on by default): thin convolutions, 2x2 max-pooling, the attack's step.
-func SetFastKernels(on bool) error { return failure("SetFastKernels", C.ct_set_fast_kernels(flag(on))) }
+// SetKernels says which kernels of rapt's own the CPU uses for thin convolutions, 2x2 max-pooling and the attack's step: "best", as it
+// is at first, "avx512", "avx2" or "base" where the processor has them, or "off" for libtorch's.
+func SetKernels(name string) error {
+	c := C.CString(name)
+	defer C.free(unsafe.Pointer(c))
+	return failure("SetKernels", C.ct_set_kernels(c))
+}
 
 func flag(on bool) C.int {
 	if on {

@@ -73,6 +73,12 @@ func (t Tensor) KthValue(k int64, dim int) (values, indices Tensor) {
 	})
 }
 
+// MaskSmallest is float32 of t's shape: 0 for the k elements of least magnitude, of equals those that come first, else 1. It is outside
+// any graph. k goes from 0 to t's number of elements; a NaN counts as the largest.
+func (t Tensor) MaskSmallest(k int64) Tensor {
+	return t.one("MaskSmallest", func(s *Session, p C.ct_tensor) *C.char { return C.ct_mask_smallest(p, C.int64_t(k), &s.out) })
+}
+
 // TopK is the k largest (or smallest) elements along dim, sorted, and their indices.
 func (t Tensor) TopK(k int64, dim int, largest bool) (values, indices Tensor) {
 	return t.two("TopK", func(p C.ct_tensor, a, b *C.ct_tensor) *C.char {

@@ -1,7 +1,9 @@
 package torch_test
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -101,4 +103,57 @@ func TestOrder(t *testing.T) {
 	refused(t, "Sum", func(s *torch.Session) { s.Ones(3).Sum(0, 0) })
 	refused(t, "Sum", func(s *torch.Session) { s.Ones(3).Sum(5) })
 	refused(t, "Max", func(s *torch.Session) { s.Empty(torch.Float32, 0).Max() })
+}
+
+// smallest is the plain form of MaskSmallest: a stable sort by magnitude.
+func smallest(x []float32, k int) []float32 {
+	at := make([]int, len(x))
+	for i := range at {
+		at[i] = i
+	}
+	size := func(i int) float64 { return math.Abs(float64(x[i])) }
+	slices.SortStableFunc(at, func(a, b int) int {
+		if math.IsNaN(size(a)) || math.IsNaN(size(b)) { // a NaN is the largest
+			return cmp.Compare(size(b), size(a))
+		}
+		return cmp.Compare(size(a), size(b))
+	})
+	mask := make([]float32, len(x))
+	for i, place := range at {
+		if i >= k {
+			mask[place] = 1
+		}
+	}
+	return mask
+}
+
+func TestMaskSmallest(t *testing.T) {
+	session(t, func(s *torch.Session) {
+		g := s.NewGenerator(1)
+		normal, err := s.RandN(g, 1003).Float32s()
+		require.NoError(t, err)
+		few := make([]float32, 500) // many equals
+		for i := range few {
+			few[i] = float32(i*37%7) - 3
+		}
+		for name, x := range map[string][]float32{
+			"normal": normal, "few values": few, "zeros": make([]float32, 90), "one": {-2},
+			"edges": {float32(math.Inf(1)), 0, float32(math.Copysign(0, -1)), 1e-45, float32(math.NaN()), -1e-45, math.MaxFloat32, float32(math.Inf(-1))},
+		} {
+			for _, k := range []int{0, 1, len(x) / 3, len(x) / 2, len(x) - 1, len(x)} {
+				v := s.FromFloat32(x, int64(len(x)))
+				got, err := v.MaskSmallest(int64(k)).Float32s()
+				require.NoError(t, err)
+				require.Equal(t, smallest(x, k), got, "%s, %d", name, k)
+				got, err = v.To(torch.Float64).MaskSmallest(int64(k)).Float32s() // by libtorch's operations
+				require.NoError(t, err)
+				if name != "edges" {
+					require.Equal(t, smallest(x, k), got, "%s, %d, float64", name, k)
+				}
+			}
+		}
+		require.Equal(t, []int64{2, 3, 4}, s.RandN(g, 2, 3, 4).MaskSmallest(5).Shape())
+	})
+	refused(t, "MaskSmallest", func(s *torch.Session) { s.Ones(3).MaskSmallest(4) })
+	refused(t, "MaskSmallest", func(s *torch.Session) { s.Ones(3).MaskSmallest(-1) })
 }

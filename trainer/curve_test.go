@@ -52,7 +52,7 @@ var resnetCurve = append([]string{"data.dataset=cifar10", "model.arch=resnet18_a
 
 // Our own kernels do not change a training: the same losses, to rounding, over 50 steps with and without.
 func TestCurvesDoNotDependOnKernels(t *testing.T) {
-	t.Cleanup(func() { require.NoError(t, torch.SetFastKernels(true)) })
+	t.Cleanup(func() { require.NoError(t, torch.SetKernels("best")) })
 	natural := "training.method=natural"
 	for _, c := range []struct {
 		what      string
@@ -63,9 +63,9 @@ func TestCurvesDoNotDependOnKernels(t *testing.T) {
 		{"lenet_adv", lenetCurve, 1e-3},
 		{"natural resnet18_adv", append([]string{natural}, resnetCurve...), 1e-2},
 	} {
-		require.NoError(t, torch.SetFastKernels(false))
+		require.NoError(t, torch.SetKernels("off"))
 		want := curve(t, c.sets...)
-		require.NoError(t, torch.SetFastKernels(true))
+		require.NoError(t, torch.SetKernels("best"))
 		requireSameCurve(t, want, curve(t, c.sets...), c.tolerance, c.what)
 	}
 }
@@ -73,7 +73,7 @@ func TestCurvesDoNotDependOnKernels(t *testing.T) {
 // An attacked training of 20 layers parts by per cents within 50 steps, whatever rounds differently: so here both take each step from
 // the same weights, and their gradients are compared.
 func TestGradientsDoNotDependOnKernels(t *testing.T) {
-	t.Cleanup(func() { require.NoError(t, torch.SetFastKernels(true)) })
+	t.Cleanup(func() { require.NoError(t, torch.SetKernels("best")) })
 	probe(t, ProbeOptions{}, func(b *Probe) {
 		m := b.p.lead()
 		gradient := func() []float64 {
@@ -89,9 +89,9 @@ func TestGradientsDoNotDependOnKernels(t *testing.T) {
 		var apart []float64
 		for range 50 {
 			require.NoError(t, b.Step())
-			require.NoError(t, torch.SetFastKernels(false))
+			require.NoError(t, torch.SetKernels("off"))
 			want := gradient()
-			require.NoError(t, torch.SetFastKernels(true))
+			require.NoError(t, torch.SetKernels("best"))
 			got := gradient()
 			floats.Sub(got, want)
 			apart = append(apart, floats.Norm(got, 2)/floats.Norm(want, 2))

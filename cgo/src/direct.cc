@@ -113,7 +113,7 @@ void correlate(const Kernels &k, const float *x, const Terms &t, const float *w,
 }  // namespace
 
 Direct direct_choice(const at::Tensor &x, const at::Tensor &w, const at::Tensor &bias, const Conv &c) {
-  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat || w.scalar_type() != at::kFloat || x.dim() != 4 || w.dim() != 4 ||
+  if (!kernels_on() || !x.device().is_cpu() || x.scalar_type() != at::kFloat || w.scalar_type() != at::kFloat || x.dim() != 4 || w.dim() != 4 ||
       x.size(1) != w.size(1) || x.numel() == 0 || w.numel() == 0 || c.stride < 1 || c.stride > 2 || c.padding < 0 || c.padding >= w.size(2) ||
       c.padding >= w.size(3) || x.size(2) + 2 * c.padding < w.size(2) || x.size(3) + 2 * c.padding < w.size(3) || at::get_num_threads() != 1)
     return {};

@@ -38,7 +38,8 @@ struct Kernels {
 
 constexpr int64_t flat_outs = 8;
 
-// The kernels for the processor that this runs on.
+// The best kernels for this processor, unless ct_set_kernels chose others; and whether they are to be used.
 const Kernels &kernels();
+bool kernels_on();
 
 }  // namespace ct

@@ -8,8 +8,6 @@
 using namespace ct;
 
 namespace {
-std::atomic<bool> fast{true};
-
 // A convolution of which direct.h takes some part. ReLU may belong to it; then its result is kept for the gradient.
 struct DirectConv : torch::autograd::Function<DirectConv> {
   static at::Tensor forward(torch::autograd::AutogradContext *ctx, const at::Tensor &x, const at::Tensor &w, const c10::optional<at::Tensor> &bias,
@@ -64,18 +62,12 @@ bool direct(const at::Tensor &x, const at::Tensor &w, const at::Tensor &bias, co
 }
 }  // namespace
 
-bool ct::fast_kernels() { return fast; }
-
-CT_API char *ct_set_fast_kernels(int on) {
-  return guard([&] { fast = on != 0; });
-}
-
 CT_API char *ct_conv2d(ct_tensor xt, ct_tensor wt, ct_tensor bias, int64_t stride, int64_t padding, int64_t dilation, int64_t groups,
                        int relu, ct_tensor *out) {
   return give(out, [&] {
     const auto &x = T(xt), &w = T(wt);
     const Conv c{stride, padding, relu != 0};
-    if (fast && !autocasts(x) && dilation == 1 && groups == 1 && direct(x, w, opt(bias), c))
+    if (!autocasts(x) && dilation == 1 && groups == 1 && direct(x, w, opt(bias), c))
       return DirectConv::apply(x, w, bias ? c10::optional<at::Tensor>(T(bias)) : c10::nullopt, stride, padding, relu != 0);
     auto y = at::conv2d(x, w, opt(bias), stride, padding, dilation, groups);
     return relu ? at::relu(y) : y;
@@ -131,7 +123,7 @@ CT_API char *ct_add_relu(ct_tensor at_, ct_tensor bt, ct_tensor *out) {
   return give(out, [&]() -> at::Tensor {
     const auto &a = T(at_), &b = T(bt);
     TORCH_CHECK(a.sizes() == b.sizes(), "two tensors of one shape are needed, got ", a.sizes(), " and ", b.sizes());
-    if (fast && plain(a) && plain(b)) return AddRelu::apply(a, b);
+    if (kernels_on() && plain(a) && plain(b)) return AddRelu::apply(a, b);
     return a.add(b).relu_();
   });
 }

@@ -180,7 +180,7 @@ CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step
     TORCH_CHECK(norm == 0 || x.dim() > 1, "L2 needs samples along the first of at least two dimensions");
     TORCH_CHECK(x.sizes() == g.sizes() && x.sizes() == x0.sizes(), "tensor ", x.sizes(), ", gradient ", g.sizes(), " and origin ",
                 x0.sizes(), " differ in shape");
-    if (norm == 0 && fast_kernels() && plain(x) && plain(g) && plain(x0)) {
+    if (norm == 0 && kernels_on() && plain(x) && plain(g) && plain(x0)) {
       kernels().sign_step(x.data_ptr<float>(), g.data_ptr<float>(), x0.data_ptr<float>(), step, eps, lo, hi, x.numel());
     } else if (norm == 0) {
       const auto d = at::add(x, g.sign(), step).sub_(x0).clamp_(-eps, eps).add_(x0);  // a GPU's time is in the launches

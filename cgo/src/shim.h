@@ -63,7 +63,6 @@ extern std::atomic<int64_t> live;
 // Whether plain loops over t's memory may read it as floats in row-major order.
 inline bool plain(const at::Tensor &t) { return t.device().is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(); }
 
-bool fast_kernels();  // whether kernels of our own are to be used on the CPU
 at::Tensor max_pool2(const at::Tensor &x);  // pool.cc
 void keep_memory();  // memory.cc: from then on, freed host memory is used again
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io/fs"
+	"iter"
 	"path"
 	"strconv"
 	"strings"
@@ -16,26 +17,68 @@ func cpuLimit(root fs.FS) float64 {
 			limit = quota / period
 		}
 	}
-	for _, line := range strings.Split(read(root, "proc/self/cgroup"), "\n") {
-		parts := strings.SplitN(line, ":", 3) // number:controllers:path; version 2 has no controllers
-		if len(parts) < 3 {
-			continue
-		}
-		// Inside a container the path may be that of the machine outside, and the files lie at the top: each level is asked.
-		for at := path.Clean("/" + parts[2]); ; at = path.Dir(at) {
-			if parts[1] == "" {
-				quota, period, _ := strings.Cut(read(root, "sys/fs/cgroup"+at+"/cpu.max"), " ")
-				tighten(numeric(quota), numeric(period))
-			} else if strings.Contains(","+parts[1]+",", ",cpu,") {
-				v1 := "sys/fs/cgroup/" + parts[1] + at
-				tighten(numeric(read(root, v1+"/cpu.cfs_quota_us")), numeric(read(root, v1+"/cpu.cfs_period_us")))
-			}
-			if at == "/" {
-				break
-			}
+	for folder, version := range groups(root, "cpu") {
+		if version == 2 {
+			quota, period, _ := strings.Cut(read(root, folder+"/cpu.max"), " ")
+			tighten(numeric(quota), numeric(period))
+		} else {
+			tighten(numeric(read(root, folder+"/cpu.cfs_quota_us")), numeric(read(root, folder+"/cpu.cfs_period_us")))
 		}
 	}
 	return limit
+}
+
+// memoryLimit reads how much memory this process may have: what it has and what the machine has left, or the tightest limit of
+// its control groups. 0 where nothing is seen.
+func memoryLimit(root fs.FS) int64 {
+	limit := kilobytes(root, "proc/self/status", "VmRSS") + kilobytes(root, "proc/meminfo", "MemAvailable")
+	for folder, version := range groups(root, "memory") {
+		name := "/memory.max"
+		if version == 1 {
+			name = "/memory.limit_in_bytes"
+		}
+		if v := int64(numeric(read(root, folder+name))); v > 0 && (limit == 0 || v < limit) {
+			limit = v
+		}
+	}
+	return limit
+}
+
+// kilobytes is the value of a line such as "VmRSS:  1024 kB", in bytes; 0 where there is none.
+func kilobytes(root fs.FS, file, key string) int64 {
+	for line := range strings.Lines(read(root, file)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == key+":" {
+			return int64(numeric(fields[1])) << 10
+		}
+	}
+	return 0
+}
+
+// groups yields the folders in which the control groups of this process may have a controller's files, and their version.
+func groups(root fs.FS, controller string) iter.Seq2[string, int] {
+	return func(yield func(string, int) bool) {
+		for _, line := range strings.Split(read(root, "proc/self/cgroup"), "\n") {
+			parts := strings.SplitN(line, ":", 3) // number:controllers:path; version 2 has no controllers
+			if len(parts) < 3 {
+				continue
+			}
+			version := 2
+			if parts[1] != "" {
+				if version = 1; !strings.Contains(","+parts[1]+",", ","+controller+",") {
+					continue
+				}
+			}
+			// Inside a container the path may be that of the machine outside, and the files lie at the top: each level is asked.
+			for at := path.Clean("/" + parts[2]); ; at = path.Dir(at) {
+				if !yield("sys/fs/cgroup/"+parts[1]+at, version) {
+					return
+				}
+				if at == "/" {
+					break
+				}
+			}
+		}
+	}
 }
 
 // read gives a small file's text, nothing where it cannot be had.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -26,25 +27,45 @@ type check struct {
 }
 
 func (a *app) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	var sets []string
+	var find bool
+	var limit int
+	cmd := &cobra.Command{
 		Use:   "doctor [CONFIG]",
 		Short: "Show what this machine has and what would make a run fail",
 		Long: `Looks at libtorch, GPUs, the BLAS library, processors, data sets and disk. With a config it looks at what that run needs.
-Exit code 3 means that something will make a run fail.`,
+Exit code 3 means that something will make a run fail.
+
+With --find-batch it does nothing of that, but takes training steps of the config's first stage, on images that it draws, in
+batches of the config's size (32 where it gives none) and twice as many each time, for as long as the memory lasts.`,
 		Example: `  rapt doctor
-  rapt doctor configs/mnist.yaml --json`,
+  rapt doctor configs/mnist.yaml --json
+  rapt doctor --find-batch configs/mnist.yaml`,
 		Args: positional("[CONFIG]"),
-		RunE: a.body(func(_ *cobra.Command, args []string) error {
+		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
+			if find && len(args) == 0 {
+				return usagef("--find-batch needs a CONFIG, whose training steps it takes")
+			}
+			if err := given(cmd, "batch-limit", limit < 1, "at least 1"); err != nil {
+				return err
+			}
 			var cfg *config.Config
 			if len(args) == 1 {
 				var err error
-				if cfg, err = config.Load(args[0], nil); err != nil {
+				if cfg, err = config.Load(args[0], sets); err != nil {
 					return err
 				}
+			}
+			if find {
+				return a.findBatch(ctx, cfg, limit)
 			}
 			return a.doctor(examine(cfg))
 		}),
 	}
+	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a key of the config: section.key=value (may be repeated)")
+	cmd.Flags().BoolVar(&find, "find-batch", false, "find the largest batch that fits, and the smallest that is fast")
+	cmd.Flags().IntVar(&limit, "batch-limit", 0, "with --find-batch: the largest batch to try (default 8192, on a GPU 65536)")
+	return cmd
 }
 
 func (a *app) doctor(m *machine) error {

@@ -43,6 +43,12 @@ func (c *Config) Errorf(key, format string, args ...any) error {
 	return &Error{Problems: []string{c.origins[key].prefix(c.name) + fmt.Sprintf(format, args...)}}
 }
 
+// Given tells whether the file or a --set holds a key, or its value is a default.
+func (c *Config) Given(key string) bool {
+	_, ok := c.origins[key]
+	return ok
+}
+
 // problems collects what is wrong, to be reported in the file's order.
 type problems struct {
 	name string
