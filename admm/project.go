@@ -48,17 +48,17 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 	s.NoGrad(func() {
 		out = s.Scope(func() torch.Tensor {
 			if k == 0 {
-				return s.Ones(shape...)
+				return w.ZerosLike().Fill_(1)
 			}
 			if t != Filter && t != Column {
-				return w.MaskSmallest(k)
+				return like(w, w.MaskSmallest(k))
 			}
 			kept := norms(w, t).MaskSmallest(k)
 			rows, rest := shape[0], w.Numel()/shape[0]
 			if t == Filter {
 				kept = kept.Reshape(rows, 1)
 			}
-			return kept.Expand(rows, rest).Reshape(shape...).Contiguous()
+			return like(w, kept.Expand(rows, rest).Reshape(shape...))
 		})
 	})
 	return out
@@ -72,9 +72,17 @@ func Project(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 	}
 	var out torch.Tensor
 	s.NoGrad(func() {
-		out = s.Scope(func() torch.Tensor { return w.Mul(Mask(w, t, ratio)) })
+		out = s.Scope(func() torch.Tensor { return like(w, w.Mul(Mask(w, t, ratio))) })
 	})
 	return out
+}
+
+// like lays t out as w is: updates take lists of tensors in few launches where these are laid out alike.
+func like(w, t torch.Tensor) torch.Tensor {
+	if w.IsContiguous() {
+		return t.Contiguous()
+	}
+	return w.ZerosLike().Copy_(t)
 }
 
 // norms holds the l2 norm of each filter or column. They are summed in float64, so that groups which are equal but for the

@@ -35,7 +35,7 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	st := &State{s: s, typ: o.Type, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers))}
 	st.SetRho(o.Rho)
 	for _, l := range layers {
-		z, u := Project(l.Weight, o.Type, l.Ratio), s.Zeros(l.Weight.Shape()...)
+		z, u := Project(l.Weight, o.Type, l.Ratio), l.Weight.ZerosLike()
 		s.Keep(z, u)
 		st.w, st.z, st.u = append(st.w, l.Weight), append(st.z, z), append(st.u, u)
 	}

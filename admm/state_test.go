@@ -153,3 +153,30 @@ func TestUpdateReportsTheSessionsError(t *testing.T) {
 	require.ErrorIs(t, err, torch.ErrClosed)
 	require.ErrorContains(t, err, "ADMM update")
 }
+
+// Z, U and masks lie in memory as the weight does, so that they are updated together in few launches.
+func TestLaidOutAsTheWeight(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		plain := someLayers(s)
+		last := someLayers(s)
+		for i := range last {
+			if last[i].Weight.Dim() == 4 {
+				last[i].Weight = last[i].Weight.Detach().ChannelsLast().RequiresGrad_(true)
+			}
+		}
+		for _, typ := range admm.Types {
+			a, b := admm.New(s, plain, admm.Options{Type: typ, Rho: 1, RhoGrowth: 1}), admm.New(s, last, admm.Options{Type: typ, Rho: 1, RhoGrowth: 1})
+			_, err := a.Update()
+			require.NoError(t, err)
+			_, err = b.Update()
+			require.NoError(t, err)
+			_, zu := a.Tensors()
+			_, zu2 := b.Tensors()
+			for i := range zu {
+				require.Equal(t, values(t, zu[i]), values(t, zu2[i]), typ)
+			}
+			require.False(t, zu2[0].IsContiguous() || zu2[1].IsContiguous() || b.Masks()[0].IsContiguous(), typ)
+			require.True(t, zu[0].IsContiguous() && a.Masks()[0].IsContiguous(), typ)
+		}
+	})
+}

@@ -64,7 +64,7 @@ func (p PGD) Perturb(f Logits, x, y torch.Tensor, g *torch.Generator) torch.Tens
 	if s := x.Session(); s == nil || s.Err() != nil {
 		return torch.Tensor{}
 	}
-	start := p.start(x, g)
+	start := p.Start(x, g)
 	p.Ascend(f, start, x, y)
 	return start
 }
@@ -81,8 +81,8 @@ func (p PGD) Ascend(f Logits, start, x, y torch.Tensor) {
 	}
 }
 
-// start is a new tensor with the images that the first step leaves from.
-func (p PGD) start(x torch.Tensor, g *torch.Generator) torch.Tensor {
+// Start is a new tensor with the images that the first step leaves from: x, or a point of the ball that g draws.
+func (p PGD) Start(x torch.Tensor, g *torch.Generator) torch.Tensor {
 	return x.Session().Scope(func() torch.Tensor {
 		if !p.RandomStart {
 			return x.Detach().Clone()

@@ -10,10 +10,11 @@
 extern "C" {
 #endif
 
-#define CT_ABI 4
+#define CT_ABI 5
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
+typedef void *ct_graph;     /* a recording */
 
 enum { CT_CPU, CT_CUDA };
 enum { CT_F32, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL, CT_BF16, CT_F16 };
@@ -132,6 +133,20 @@ char *ct_mse(ct_tensor a, ct_tensor b, int reduction, ct_tensor *out);
 /* ---- autograd -------------------------------------------------------------------------------- */
 char *ct_grad(ct_tensor loss, const ct_tensor *inputs, int64_t n, ct_tensor *out);
 
+/* Regions of the calling thread, which nest: convolutions and matrix products on a kind of device compute in dtype, losses and
+ * softmax in float32, gradients in the types of their forward operations. */
+char *ct_autocast_begin(int dev, int dtype);
+char *ct_autocast_end(void);
+
+/* ---- CUDA graphs ------------------------------------------------------------------------------ */
+char *ct_graph_check(void); /* NULL where this library can record */
+/* From begin to end the thread's session records what it asks of its GPU, and nothing is done. What was recorded works on the
+ * same memory each time: tensors made meanwhile must live as long as it. A begin that succeeds needs an end, and a close. */
+char *ct_graph_begin(ct_graph *out);
+char *ct_graph_end(ct_graph g); /* an error where the recording is not valid: then it can only be closed */
+char *ct_graph_replay(ct_graph g);
+void ct_graph_close(ct_graph g);
+
 /* ---- random numbers -------------------------------------------------------------------------- */
 char *ct_generator_new(int dev, int index, ct_generator *out);
 void ct_generator_close(ct_generator g);
@@ -146,6 +161,7 @@ char *ct_list_add_(const ct_tensor *a, const ct_tensor *b, int64_t n, double alp
 char *ct_list_mul_(const ct_tensor *a, const ct_tensor *b, int64_t n);
 char *ct_list_scale_(const ct_tensor *a, int64_t n, double v);
 char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n);
+char *ct_set_fused(int on); /* libtorch's one-kernel optimizers: 1 wherever it has them, 0 (the default) on a GPU only */
 char *ct_sgd_(const ct_tensor *p, const ct_tensor *g, const ct_tensor *buf, int64_t n, double lr, double momentum,
               double weight_decay, int nesterov, int first);
 char *ct_adam_(const ct_tensor *p, const ct_tensor *g, const ct_tensor *m, const ct_tensor *v, int64_t n, double lr, double beta1,

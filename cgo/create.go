@@ -37,7 +37,7 @@ func fromHost[E element](s *Session, op string, data []E, shape []int64) Tensor 
 }
 
 func (s *Session) fromMemory(op string, data unsafe.Pointer, n int64, d DType, shape []int64) Tensor {
-	if s.err != nil {
+	if !s.still(op) {
 		return Tensor{}
 	}
 	if !fills(shape, n) {
@@ -108,6 +108,14 @@ func (s *Session) Empty(d DType, shape ...int64) Tensor {
 	}
 	kind, index := s.device.c()
 	return s.take("Empty", C.ct_empty(C.int(d), cShape(shape), C.int64_t(len(shape)), kind, index, &s.out))
+}
+
+// ZerosLike is a tensor of zeros with t's shape and type, laid out as t is.
+func (t Tensor) ZerosLike() Tensor {
+	if t.s == nil {
+		return Tensor{}
+	}
+	return t.s.Scope(func() Tensor { return t.Detach().Clone().Fill_(0) })
 }
 
 // Arange is the int64 tensor 0, 1, ..., n-1.

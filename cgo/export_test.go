@@ -5,3 +5,6 @@ var Throw = throw
 
 // Warn makes libtorch warn.
 func Warn() error { return throw(4) }
+
+// SetCapturing pretends that a capture begins or ends.
+func (s *Session) SetCapturing(on bool) { s.capturing = on }

@@ -5,6 +5,10 @@ import "C"
 
 import "fmt"
 
+// SetFused chooses libtorch's own one-kernel optimizers on the CPU too, where it has them; on a GPU they always are. It is a switch
+// for the whole process, for tests.
+func SetFused(on bool) error { return failure("SetFused", C.ct_set_fused(flag(on))) }
+
 // Optimizer updates a fixed, ordered list of parameters from their gradients.
 type Optimizer interface {
 	// Step updates the parameters at learning rate lr. The gradients are scratch afterwards.
@@ -38,8 +42,7 @@ func newOptimizer(params []Tensor, kinds ...string) optimizer {
 	for range kinds {
 		var list []Tensor
 		for _, p := range params {
-			z := o.s.Full(0, p.DType(), p.Shape()...)
-			list = append(list, z)
+			list = append(list, p.ZerosLike())
 		}
 		o.buffers = append(o.buffers, list)
 	}

@@ -20,18 +20,20 @@ type Options struct {
 // Session owns what one goroutine does with libtorch: its OS thread, its device and stream, the open scopes,
 // every live tensor and generator, and the first error. It must not leave its goroutine.
 type Session struct {
-	device Device
-	slots  []slot
-	free   []uint32      // slots to use again
-	scope  []uint32      // live slots of the open scopes, oldest first
-	marks  []int         // where each open scope starts in scope
-	buf    []C.ct_tensor // scratch for lists that go to C
-	buf2   []C.ct_tensor
-	out    C.ct_tensor // where operations in C leave their result
-	gens   []*Generator
-	err    error
-	live   int
-	thread C.ct_session
+	device    Device
+	slots     []slot
+	free      []uint32      // slots to use again
+	scope     []uint32      // live slots of the open scopes, oldest first
+	marks     []int         // where each open scope starts in scope
+	buf       []C.ct_tensor // scratch for lists that go to C
+	buf2      []C.ct_tensor
+	out       C.ct_tensor // where operations in C leave their result
+	gens      []*Generator
+	graphs    []*Graph
+	err       error
+	live      int
+	capturing bool
+	thread    C.ct_session
 }
 
 type slot struct {
@@ -91,7 +93,7 @@ func LiveTensors() int64 { return int64(C.ct_live_tensors()) }
 
 // Synchronize waits until the device has done all that the session asked for.
 func (s *Session) Synchronize() error {
-	if s.err == nil {
+	if s.still("Synchronize") {
 		s.err = failure("Synchronize", C.ct_synchronize(&s.thread))
 	}
 	return s.err
@@ -233,6 +235,9 @@ func (s *Session) flush() {
 }
 
 func (s *Session) closeAll() {
+	for len(s.graphs) > 0 {
+		s.graphs[0].Close()
+	}
 	s.buf = s.buf[:0]
 	for i := range s.slots {
 		s.drop(uint32(i))

@@ -147,7 +147,7 @@ func (t Tensor) Err() error {
 // Item reads the one element of t. It waits for the device.
 func (t Tensor) Item() (float64, error) {
 	s, p, ok := t.use("Item")
-	if !ok {
+	if !ok || !s.still("Item") {
 		return 0, t.Err()
 	}
 	var v C.double
@@ -161,7 +161,7 @@ func (t Tensor) Item() (float64, error) {
 // Bytes copies t to the host as raw little-endian elements in row-major order.
 func (t Tensor) Bytes() ([]byte, error) {
 	s, p, ok := t.use("Bytes")
-	if !ok {
+	if !ok || !s.still("Bytes") {
 		return nil, t.Err()
 	}
 	d := t.DType()
@@ -202,7 +202,7 @@ func hostType[E element]() DType {
 func toHost[E element](t Tensor, op string) ([]E, error) {
 	want := hostType[E]()
 	s, p, ok := t.use(op)
-	if !ok {
+	if !ok || !s.still(op) {
 		return nil, t.Err()
 	}
 	if got := t.DType(); got != want {

@@ -26,6 +26,8 @@ type Model struct {
 	Spec  Spec
 	Input [3]int64   // [C, H, W] of one image, pixels in [0, 1]
 	State []nn.Entry // PyTorch's names and order
+
+	ChannelsLast bool // the convolutions' weights are laid out so; images should be too
 }
 
 type builder struct {
@@ -119,6 +121,21 @@ func (m *Model) ResetBuffers() {
 		default:
 			e.Tensor.Fill_(0)
 		}
+	}
+}
+
+// ToChannelsLast lays the convolutions' weights out with their channels innermost. Shapes and values stay.
+func (m *Model) ToChannelsLast() {
+	m.ChannelsLast = true
+	for _, e := range m.State {
+		if e.Buffer || e.Tensor.Dim() != 4 {
+			continue
+		}
+		old, s := *e.Tensor, e.Tensor.Session()
+		w := s.Scope(func() torch.Tensor { return old.Detach().ChannelsLast().Detach() })
+		s.Keep(w.RequiresGrad_(true))
+		s.Free(old)
+		*e.Tensor = w
 	}
 }
 

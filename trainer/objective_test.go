@@ -101,7 +101,7 @@ func TestMixup(t *testing.T) {
 		var shares []float64
 		for seed := range uint64(300) {
 			m.s.Do(func() {
-				mixed, target := m.mixup(0.5, p.train, ids, x, y, seed)
+				mixed, target := m.mixup(0.5, x, y, seed)
 				soft := values(t, target)
 				var share float64 // of the first image in the first mixture, as its label tells
 				if labels[0] == labels[5] {

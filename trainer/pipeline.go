@@ -34,6 +34,9 @@ type pipeline struct {
 	metrics  *metrics.Logger
 	progress metrics.Progress
 
+	env        map[string]any // what env.json holds
+	unrecorded error          // why a step could not be recorded as a CUDA graph
+
 	team             *team
 	train, val, test *images
 }
@@ -129,6 +132,10 @@ func (p *pipeline) ready() (torch.Device, error) {
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return dev, err
 	}
+	// cuDNN may choose by timing, which can come out otherwise the next time.
+	if err := torch.SetCuDNNBenchmark(dev.IsCUDA() && !c.Run.Deterministic); err != nil {
+		return dev, err
+	}
 	if c.Run.Deterministic {
 		os.Setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // cuBLAS asks for it, and reads it when CUDA starts
 	}
@@ -177,6 +184,9 @@ func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
 	model, err := models.New(s, p.spec, s.NewGenerator(key(p.cfg.Run.Seed, "init")))
 	if err != nil {
 		return nil, err
+	}
+	if s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
+		model.ToChannelsLast()
 	}
 	p.plan, err = newPruning(p.cfg, model)
 	return model, err
@@ -251,6 +261,8 @@ func (p *pipeline) open(stages []*stage) (err error) {
 	dev := p.team.members[0].s.Device()
 	env["libtorch"], env["device"], env["workers"] = torch.Version(), dev.String(), len(p.team.members)
 	env["data_sha256"] = p.parts.SHA256
+	p.env = env
+	env["precision"], env["cuda_graphs"] = p.cfg.Run.Precision, p.graphs(dev)
 	if dev.IsCUDA() {
 		env["gpu"], _ = torch.CUDADeviceName(dev.Index())
 	}
@@ -283,7 +295,8 @@ func (p *pipeline) open(stages []*stage) (err error) {
 	}
 	p.log.Info("rapt "+p.options.Version, zap.String("run", p.run.Dir), zap.String("model", p.modelName()),
 		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
-		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()))
+		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
+		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
 	return nil
 }
 

@@ -96,6 +96,7 @@ func (b *Probe) Step() error {
 	p := b.p
 	if b.next == 0 {
 		b.order = datasets.Order(key(p.cfg.Run.Seed, b.st.name), b.epoch, p.train.n)
+		p.team.members[0].useOrder(b.order)
 	}
 	batch := p.cfg.Data.BatchSize
 	// The config's first epoch over and over, as far as the learning rate goes: there is no last one to pass.

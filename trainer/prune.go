@@ -124,14 +124,11 @@ func (k *masks) apply(s *torch.Session) { s.MulLists_(k.params, k.masks) }
 func (k *masks) revived(s *torch.Session) (n float64, err error) {
 	s.NoGrad(func() {
 		s.Do(func() {
+			sum := s.Full(0, torch.Int64)
 			for i, p := range k.params {
-				alive, e := p.Mul(k.masks[i].EqScalar(0)).CountNonzero().Item()
-				if e != nil {
-					err = e
-					return
-				}
-				n += alive
+				sum = sum.Add(p.Mul(k.masks[i].EqScalar(0)).CountNonzero())
 			}
+			n, err = sum.Item()
 		})
 	})
 	return n, err

@@ -66,6 +66,7 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 	var result *metrics.StageResult
 	var err error
 	lead.s.Do(func() { // the stage's masks, Z and U end with it
+		defer func() { lead.recorder.close(lead) }()
 		if err = p.begin(st); err != nil {
 			return
 		}
@@ -99,7 +100,9 @@ func (p *pipeline) begin(st *stage) error {
 	}
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
-		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha)}
+		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
+		short: p.cfg.Run.Precision == "bf16"}
+	p.record()
 	if st.admm {
 		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
 	}
@@ -126,6 +129,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	began := time.Now()
 	epoch := st.saved.Epoch
 	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
+	p.team.members[0].useOrder(order)
 	batch := p.cfg.Data.BatchSize
 	steps := p.stepsPerEpoch()
 	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)

@@ -19,6 +19,14 @@ type objective struct {
 	attackTrain    bool            // batch norm in training mode while attacking, the original's way
 	labelSmoothing float64
 	mixupAlpha     float64
+	short          bool // computed in bfloat16; weights, statistics, losses and gradients stay float32
+}
+
+// inputs are what the device's part of a step starts from: all that the host chose, drew or copied for it.
+type inputs struct {
+	x, y   torch.Tensor
+	target torch.Tensor // y, or what mixup makes of it
+	start  torch.Tensor // of the attack; absent where there is none
 }
 
 var errNotFinite = errors.New("the loss is not a finite number")
@@ -30,23 +38,51 @@ func (m *member) gradient(o *objective, d *images, index []int64, total int, see
 		m.s.ScaleList_(m.grads, 0)
 		return nil
 	}
-	m.gen.Seed(seed)
-	x, y := m.batch(d, index)
-	target := y
-	if o.mixupAlpha > 0 {
-		x, target = m.mixup(o.mixupAlpha, d, index, x, y, seed)
+	in := m.prepare(o, d, index, seed)
+	if m.recorder != nil && len(index) == total {
+		return m.recorder.step(m, o, in)
 	}
-	training := nn.Mode{Train: true, Generator: m.gen}
+	return m.compute(o, in, total)
+}
+
+// prepare is the part of a step that draws numbers or asks the host.
+func (m *member) prepare(o *objective, d *images, index []int64, seed uint64) (in inputs) {
+	m.gen.Seed(seed)
+	in.x, in.y = m.batch(d, index)
+	in.target = in.y
+	if o.mixupAlpha > 0 {
+		in.x, in.target = m.mixup(o.mixupAlpha, in.x, in.y, seed)
+	}
 	if !o.natural {
-		mode := nn.Mode{Folded: nn.Fold(m.model.Module)}
-		if o.attackTrain {
-			mode = training
+		in.start = o.attack.Start(in.x, m.gen)
+	}
+	return in
+}
+
+// compute is the rest: work for the device alone, the same from step to step but for what the tensors hold. in.start is
+// scratch afterwards.
+func (m *member) compute(o *objective, in inputs, total int) (err error) {
+	if !o.short {
+		return m.learn(o, in, total)
+	}
+	m.s.Autocast(torch.BFloat16, func() { err = m.learn(o, in, total) })
+	return err
+}
+
+func (m *member) learn(o *objective, in inputs, total int) error {
+	training := nn.Mode{Train: true, Generator: m.gen}
+	x := in.x
+	if !o.natural {
+		mode := training
+		if !o.attackTrain {
+			mode = nn.Mode{Folded: nn.Fold(m.model.Module)}
 		}
 		forward := func(x torch.Tensor) torch.Tensor { return m.model.Forward(x, mode) }
-		x = o.attack.Perturb(forward, x, target, m.gen)
+		o.attack.Ascend(forward, in.start, in.x, in.target)
+		x = in.start
 	}
 	logits := m.model.Forward(x, training)
-	loss := logits.CrossEntropy(target, torch.ReduceSum, o.labelSmoothing)
+	loss := logits.CrossEntropy(in.target, torch.ReduceSum, o.labelSmoothing)
 	if !m.s.Device().IsCUDA() { // on a GPU that would wait for it; there the sums tell, every log_every steps
 		if v, err := loss.Item(); err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
 			return errNotFinite
@@ -54,7 +90,7 @@ func (m *member) gradient(o *objective, d *images, index []int64, total int, see
 	}
 	m.s.CopyLists_(m.grads, m.s.Grad(loss.DivScalar(float64(total)), m.params...))
 	m.s.NoGrad(func() {
-		right := logits.Argmax(1).Eq(y).Sum()
+		right := logits.Argmax(1).Eq(in.y).Sum()
 		m.sums.Narrow(0, 0, 1).Add_(loss.Detach(), 1)
 		m.sums.Narrow(0, 1, 1).Add_(right, 1)
 	})
@@ -75,15 +111,14 @@ func (m *member) cleanAccuracy(d *images, index []int64) (share float64, err err
 // mixup blends each image and its one-hot label with those of another of the shard, by a share drawn from
 // Beta(alpha, alpha) for the shard (Zhang et al., arXiv 1710.09412). Batches are in random order, so the other
 // one is taken from the shard's far end.
-func (m *member) mixup(alpha float64, d *images, index []int64, x, y torch.Tensor, seed uint64) (mixed, target torch.Tensor) {
-	other := make([]int64, len(index))
-	for i, id := range index {
-		other[len(index)-1-i] = id
-	}
-	x2, y2 := m.batch(d, other)
+func (m *member) mixup(alpha float64, x, y torch.Tensor, seed uint64) (mixed, target torch.Tensor) {
+	n := y.Size(0)
+	backwards := m.s.Full(float64(n-1), torch.Int64, 1).Sub(m.s.Arange(n))
 	share := distuv.Beta{Alpha: alpha, Beta: alpha, Src: rand.NewPCG(seed, 1)}.Rand()
-	blend := func(a, b torch.Tensor) torch.Tensor { return a.MulScalar(share).Add_(b, 1-share) }
-	return blend(x, x2), blend(m.oneHot(y), m.oneHot(y2))
+	blend := func(a torch.Tensor) torch.Tensor {
+		return a.MulScalar(share).Add_(a.IndexSelect(0, backwards), 1-share)
+	}
+	return blend(x), blend(m.oneHot(y))
 }
 
 func (m *member) oneHot(y torch.Tensor) torch.Tensor {

@@ -29,6 +29,10 @@ type member struct {
 	sums   torch.Tensor       // float64 [2]: loss and right answers since they were last read
 	sets   map[*images]images // data sets by member 0's handle of them
 
+	recorder *recorder    // of the present stage; nil where its steps are not recorded
+	order    []int64      // the present epoch's, on a GPU
+	uploaded torch.Tensor // order, on the device
+
 	work chan func(*member) error
 	done chan error
 }
@@ -73,7 +77,7 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 func newMember(id int, s *torch.Session, model *models.Model) *member {
 	m := &member{id: id, s: s, model: model, params: nn.Parameters(model.State), gen: s.NewGenerator(0), sets: map[*images]images{}}
 	for _, p := range m.params {
-		m.grads = append(m.grads, s.Zeros(p.Shape()...))
+		m.grads = append(m.grads, p.ZerosLike())
 	}
 	m.sums = s.Full(0, torch.Float64, 2)
 	s.Keep(m.grads...)

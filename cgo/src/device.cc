@@ -1,5 +1,6 @@
 // The library as a whole, and what a session sets up on its thread.
 #include <ATen/Parallel.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <dlfcn.h>
 #include <torch/cuda.h>
@@ -43,11 +44,17 @@ struct Before {
   c10::WarningHandler *handler = warn::get_warning_handler();
   std::optional<c10::Device> device;
   std::optional<c10::Stream> stream;
+#if CT_TORCH >= 200
+  bool multithreading = c10::AutogradState::get_tls_state().get_multithreading_enabled();
+#endif
 
   void restore() const {
     warn::set_warning_handler(handler);
     if (stream) c10::impl::VirtualGuardImpl(c10::kCUDA).exchangeStream(*stream);
     if (device) c10::impl::VirtualGuardImpl(c10::kCUDA).setDevice(*device);
+#if CT_TORCH >= 200
+    c10::AutogradState::get_tls_state().set_multithreading_enabled(multithreading);
+#endif
     at::set_num_threads(threads);  // but not OpenBLAS's, which all threads share
   }
 };
@@ -84,6 +91,10 @@ void begin(const ct_session &s, Before &before) {
   const c10::impl::VirtualGuardImpl impl(c10::kCUDA);
   before.device = impl.exchangeDevice(dev);
   before.stream = impl.exchangeStream(impl.getStreamFromGlobalPool(dev));
+  // Backward on this thread too: what cuDNN and cuBLAS set up for a thread while warming up is then there while recording.
+#if CT_TORCH >= 200
+  c10::AutogradState::get_tls_state().set_multithreading_enabled(false);
+#endif
 }
 }  // namespace
 

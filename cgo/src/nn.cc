@@ -67,7 +67,7 @@ CT_API char *ct_conv2d(ct_tensor xt, ct_tensor wt, ct_tensor bias, int64_t strid
   return give(out, [&] {
     const auto &x = T(xt), &w = T(wt);
     const Conv c{stride, padding, relu != 0};
-    if (dilation == 1 && groups == 1 && direct(x, w, opt(bias), c))
+    if (!autocasts(x) && dilation == 1 && groups == 1 && direct(x, w, opt(bias), c))
       return DirectConv::apply(x, w, bias ? c10::optional<at::Tensor>(T(bias)) : c10::nullopt, stride, padding, relu != 0);
     auto y = at::conv2d(x, w, opt(bias), stride, padding, dilation, groups);
     return relu ? at::relu(y) : y;
@@ -145,11 +145,11 @@ int64_t known(int reduction) {
 }  // namespace
 
 CT_API char *ct_cross_entropy(ct_tensor logits, ct_tensor target, int reduction, double label_smoothing, ct_tensor *out) {
-  return give(out, [&] { return at::cross_entropy_loss(T(logits), T(target), {}, known(reduction), -100, label_smoothing); });
+  return give(out, [&] { return at::cross_entropy_loss(unreduced(T(logits)), T(target), {}, known(reduction), -100, label_smoothing); });
 }
 CT_API char *ct_kl_div(ct_tensor log_p, ct_tensor q, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::kl_div(T(log_p), T(q), known(reduction)); });
+  return give(out, [&] { return at::kl_div(unreduced(T(log_p)), unreduced(T(q)), known(reduction)); });
 }
 CT_API char *ct_mse(ct_tensor a, ct_tensor b, int reduction, ct_tensor *out) {
-  return give(out, [&] { return at::mse_loss(T(a), T(b), known(reduction)); });
+  return give(out, [&] { return at::mse_loss(unreduced(T(a)), unreduced(T(b)), known(reduction)); });
 }

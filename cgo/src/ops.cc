@@ -110,7 +110,10 @@ CT_API char *ct_clamp_(ct_tensor t, double lo, double hi) {
   return guard([&] { T(t).clamp_(lo, hi); });
 }
 CT_API char *ct_softmax(ct_tensor t, int64_t dim, int log, ct_tensor *out) {
-  return give(out, [&] { return log ? T(t).log_softmax(dim) : T(t).softmax(dim); });
+  return give(out, [&] {
+    const auto x = unreduced(T(t));
+    return log ? x.log_softmax(dim) : x.softmax(dim);
+  });
 }
 
 CT_API char *ct_reduce(int op, ct_tensor t, const int64_t *dp, int64_t n, int keepdim, ct_tensor *out) {

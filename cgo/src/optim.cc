@@ -1,8 +1,20 @@
 // Updates in place over lists of tensors: a handful of calls however many layers there are.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels.h"
 #include "shim.h"
+
+// ATen.h has what there is; these tell whether there is.
+#if __has_include(<ATen/ops/_fused_sgd.h>)
+#define CT_HAS_FUSED_SGD
+#endif
+#if CT_TORCH >= 200 && __has_include(<ATen/ops/_fused_adam.h>)
+#define CT_HAS_FUSED_ADAM
+#endif
+#if __has_include(<ATen/ops/_foreach_copy.h>)
+#define CT_HAS_FOREACH_COPY
+#endif
 
 using namespace ct;
 
@@ -12,7 +24,29 @@ void alike(const std::vector<at::Tensor> &a, const std::vector<at::Tensor> &b) {
   for (size_t i = 0; i < a.size(); i++)
     TORCH_CHECK(a[i].sizes() == b[i].sizes(), "tensors number ", i, " of two lists have the shapes ", a[i].sizes(), " and ", b[i].sizes());
 }
+
+using Tensors = std::vector<at::Tensor>;
+
+std::atomic<bool> fused_everywhere{false};
+
+// libtorch's one-kernel optimizers take float32 lists that are laid out alike; for all else there is the longer way. They are for
+// GPUs: a CPU's rounding is not to depend on whether its libtorch has them.
+[[maybe_unused]] bool fusable(std::initializer_list<const Tensors *> lists) {
+  const auto &first = **lists.begin();
+  for (const auto *ts : lists)
+    for (size_t i = 0; i < ts->size(); i++) {
+      const auto &t = (*ts)[i];
+      if (!(t.is_cuda() || fused_everywhere) || t.scalar_type() != at::kFloat || t.strides() != first[i].strides() ||
+          !t.is_non_overlapping_and_dense())
+        return false;
+    }
+  return true;
+}
 }  // namespace
+
+CT_API char *ct_set_fused(int on) {
+  return guard([&] { fused_everywhere = on != 0; });
+}
 
 CT_API char *ct_list_add_(const ct_tensor *a, const ct_tensor *b, int64_t n, double alpha) {
   return guard([&] {
@@ -39,8 +73,13 @@ CT_API char *ct_list_scale_(const ct_tensor *a, int64_t n, double v) {
 CT_API char *ct_list_copy_(const ct_tensor *dst, const ct_tensor *src, int64_t n) {
   return guard([&] {
     c10::NoGradGuard no_grad;
-    alike(list(dst, n), list(src, n));
-    for (int64_t i = 0; i < n; i++) T(dst[i]).copy_(T(src[i]));
+    const auto to = list(dst, n), from = list(src, n);
+    alike(to, from);
+#ifdef CT_HAS_FOREACH_COPY
+    at::_foreach_copy_(to, from);
+#else
+    for (size_t i = 0; i < to.size(); i++) to[i].copy_(from[i]);
+#endif
   });
 }
 
@@ -51,9 +90,16 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
     c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n);
     alike(p, g);
+    auto buf = momentum != 0 ? list(bp, n) : Tensors();
+    alike(buf, momentum != 0 ? p : buf);
+#ifdef CT_HAS_FUSED_SGD
+    if (fusable({&p, &g, &buf})) {
+      at::_fused_sgd_(p, g, buf, weight_decay, momentum, lr, /*dampening=*/0, nesterov != 0, /*maximize=*/false, first != 0);
+      return;
+    }
+#endif
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     if (momentum != 0) {
-      auto buf = list(bp, n);
       if (first)
         for (auto &b : buf) b.zero_();
       else
@@ -75,6 +121,15 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
     c10::NoGradGuard no_grad;
     auto p = list(pp, n), g = list(gp, n), m = list(mp, n), v = list(vp, n);
     alike(p, g);
+    alike(p, m);
+    alike(p, v);
+#ifdef CT_HAS_FUSED_ADAM
+    if (fusable({&p, &g, &m, &v})) {
+      const Tensors steps(p.size(), at::full({}, static_cast<double>(step), p[0].options()));  // only read, so one does for all
+      at::_fused_adam_(p, g, m, v, {}, steps, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+      return;
+    }
+#endif
     if (weight_decay != 0) at::_foreach_add_(g, p, weight_decay);
     at::_foreach_mul_(m, beta1);
     at::_foreach_add_(m, g, 1 - beta1);
@@ -89,13 +144,22 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
   });
 }
 
-CT_API char *ct_admm_grad_(const ct_tensor *g, const ct_tensor *w, const ct_tensor *z, const ct_tensor *u, const double *rho, int64_t n) {
+CT_API char *ct_admm_grad_(const ct_tensor *gp, const ct_tensor *wp, const ct_tensor *zp, const ct_tensor *up, const double *rho,
+                           int64_t n) {
   return guard([&] {
     c10::NoGradGuard no_grad;
-    alike(list(g, n), list(w, n));
-    alike(list(w, n), list(z, n));
-    alike(list(w, n), list(u, n));
-    for (int64_t i = 0; i < n; i++) T(g[i]).add_((T(w[i]) - T(z[i])).add_(T(u[i])), rho[i]);
+    const auto g = list(gp, n), w = list(wp, n), z = list(zp, n), u = list(up, n);
+    alike(g, w);
+    alike(w, z);
+    alike(w, u);
+    const auto gap = at::_foreach_sub(w, z);
+    at::_foreach_add_(gap, u);
+    if (std::all_of(rho, rho + n, [&](double r) { return r == rho[0]; })) {
+      at::_foreach_add_(g, gap, rho[0]);
+      return;
+    }
+    at::_foreach_mul_(gap, std::vector<at::Scalar>(rho, rho + n));
+    at::_foreach_add_(g, gap);
   });
 }
 
@@ -119,8 +183,8 @@ CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step
     if (norm == 0 && kernels_on() && plain(x) && plain(g) && plain(x0)) {
       kernels().sign_step(x.data_ptr<float>(), g.data_ptr<float>(), x0.data_ptr<float>(), step, eps, lo, hi, x.numel());
     } else if (norm == 0) {
-      auto d = g.sign().mul_(step).add_(x).sub_(x0).clamp_(-eps, eps);
-      x.copy_(d.add_(x0).clamp_(lo, hi));
+      const auto d = at::add(x, g.sign(), step).sub_(x0).clamp_(-eps, eps).add_(x0);  // a GPU's time is in the launches
+      at::clamp_out(x, d, lo, hi);
     } else {
       auto d = g.div(sample_norm(g).add_(1e-12)).mul_(step).add_(x).sub_(x0);
       d.mul_(sample_norm(d).add_(1e-12).reciprocal_().mul_(eps).clamp_max_(1));

@@ -104,6 +104,14 @@ inline std::vector<at::Tensor> list(const ct_tensor *p, int64_t n) {
 c10::Device device(int type, int index);
 at::ScalarType scalar_type(int dtype);
 
+// Whether t's device is in a region of ct_autocast_begin.
+bool autocasts(const at::Tensor &t);
+// t as the parts that stay in float32 want it.
+inline at::Tensor unreduced(const at::Tensor &t) {
+  const bool reduced = t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kHalf;
+  return reduced && autocasts(t) ? t.to(at::kFloat) : t;
+}
+
 inline at::Generator &G(ct_generator g) { return *static_cast<at::Generator *>(g); }
 
 }  // namespace ct

@@ -3,6 +3,7 @@ package torchtest
 
 import (
 	"os"
+	"testing"
 
 	torch "rapt/cgo"
 )
@@ -19,6 +20,16 @@ func Device() torch.Device {
 	}
 	if err != nil {
 		panic("RAPT_TEST_DEVICE: " + err.Error())
+	}
+	return d
+}
+
+// CUDA is $RAPT_TEST_DEVICE where that is a GPU; else the test is skipped.
+func CUDA(t testing.TB) torch.Device {
+	t.Helper()
+	d := Device()
+	if !d.IsCUDA() {
+		t.Skip("needs a GPU: RAPT_TEST_DEVICE=cuda")
 	}
 	return d
 }

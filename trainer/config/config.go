@@ -36,8 +36,9 @@ type Run struct {
 	Seed          uint64 `yaml:"seed"`          // default 1
 	Device        string `yaml:"device"`        // auto, cpu, cuda or cuda:N; default auto
 	Workers       int    `yaml:"workers"`       // CPU threads; 0 is one a core, see Threads; they change how floating sums are grouped
-	Precision     string `yaml:"precision"`     // fp32 or tf32 (CUDA only); default fp32
+	Precision     string `yaml:"precision"`     // fp32, tf32 (CUDA only) or bf16 (training steps alone: weights, losses and evaluation stay float32); default fp32
 	Deterministic bool   `yaml:"deterministic"` // only deterministic kernels on CUDA; the CPU's always are
+	CUDAGraphs    bool   `yaml:"cuda_graphs"`   // record a step once and replay it, on CUDA; default true
 	LogEvery      int    `yaml:"log_every"`     // steps between two log lines; default 50
 	KeepLast      int    `yaml:"keep_last"`     // how many of a stage's latest checkpoints are kept; default 2
 }

@@ -52,7 +52,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		pretrain.Epochs = 1
 		admm.LRSchedule, admm.Rho, admm.RhoGrowth, admm.UpdateEvery = "admm", 1e-3, 1.3, 4
 		want := Config{
-			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", LogEvery: 50, KeepLast: 2},
+			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2},
 			Data:      Data{Dataset: dataset, Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
 			Model:     Model{Arch: "lenet", Width: 1, Init: "default"},
 			Training:  Training{Method: "pgd"},
@@ -115,7 +115,7 @@ func TestSet(t *testing.T) {
 	assert.Equal(t, Number(8.0/255), cfg.Adversary.Epsilon)
 	assert.Equal(t, []LayerRatio{{"conv1.weight", 0.8, 0}, {"fc1", 0.7, 4}, {"conv2", 0.6, 0}}, cfg.Prune.Ratios)
 	assert.Equal(t, []string{"pgd-10"}, cfg.Evaluate.Attacks)
-	assert.Equal(t, Run{Name: "2024", OutDir: "runs", Seed: 1<<64 - 1, Device: "auto", Precision: "fp32", LogEvery: 50, KeepLast: 2}, cfg.Run)
+	assert.Equal(t, Run{Name: "2024", OutDir: "runs", Seed: 1<<64 - 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2}, cfg.Run)
 	assert.Equal(t, "a=b", cfg.Data.Dir)
 	assert.Equal(t, 6, cfg.ADMM.Epochs, "the last one wins")
 	assert.EqualError(t, cfg.Errorf("prune.ratios.conv2", "wrong"), "--set prune.ratios.conv2=0.6: wrong")

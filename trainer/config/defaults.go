@@ -72,6 +72,7 @@ func (c *Config) complete() {
 	fill(c, "run.seed", &c.Run.Seed, 1)
 	fill(c, "run.device", &c.Run.Device, "auto")
 	fill(c, "run.precision", &c.Run.Precision, "fp32")
+	fill(c, "run.cuda_graphs", &c.Run.CUDAGraphs, true)
 	fill(c, "run.log_every", &c.Run.LogEvery, 50)
 	fill(c, "run.keep_last", &c.Run.KeepLast, 2)
 

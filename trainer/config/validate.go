@@ -132,12 +132,10 @@ func (v *checker) run(r *Run) {
 		v.fail("run.workers", "is %d: 0 (one a core) to %d is needed", r.Workers, maxWorkers)
 	}
 	switch {
-	case r.Precision == "bf16":
-		v.fail("run.precision", "is bf16, which is not built yet: fp32 or tf32 is needed")
 	case r.Precision == "tf32" && r.Device == "cpu":
-		v.fail("run.precision", "is tf32, which only CUDA has: fp32 is needed with run.device cpu")
+		v.fail("run.precision", "is tf32, which only CUDA has: fp32 or bf16 is needed with run.device cpu")
 	default:
-		v.word("run.precision", r.Precision, []string{"fp32", "tf32"})
+		v.word("run.precision", r.Precision, []string{"fp32", "tf32", "bf16"})
 	}
 	v.atLeast("run.log_every", r.LogEvery, 1)
 	if r.KeepLast != 2 {

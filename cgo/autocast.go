@@ -1,0 +1,20 @@
+package torch
+
+// #include "cgotorch.h"
+import "C"
+
+// Autocast runs f with convolutions and matrix products computed in d, which is BFloat16 (or Float16 on a GPU). Losses and
+// softmax stay float32, batch norm keeps its statistics so, and gradients of float32 tensors are float32. Regions nest; the
+// weights' copies in d are kept until the outermost one ends, so weights must not be changed inside.
+func (s *Session) Autocast(d DType, f func()) {
+	if s.err != nil {
+		return
+	}
+	kind, _ := s.device.c()
+	if err := failure("Autocast", C.ct_autocast_begin(kind, C.int(d))); err != nil {
+		s.Fail(err)
+		return
+	}
+	defer func() { s.Fail(failure("Autocast", C.ct_autocast_end())) }()
+	f()
+}

@@ -1,0 +1,49 @@
+package models_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+	"rapt/models/modelstest"
+)
+
+// Laid out with its channels innermost a network is the same network, and its checkpoint has the same bytes.
+func TestChannelsLast(t *testing.T) {
+	for _, sp := range []models.Spec{{Arch: "lenet_bn", Classes: 10}, {Arch: "resnet18_adv", Width: 1, Classes: 10}} {
+		run(t, func(s *torch.Session) {
+			m, err := models.New(s, sp, nil)
+			require.NoError(t, err)
+			require.NoError(t, modelstest.Fill(s, m))
+			x := modelstest.Input(s, m, 4)
+			bytes := func() (all [][]byte) {
+				for _, e := range m.State {
+					b, err := e.Tensor.Detach().Bytes()
+					require.NoError(t, err)
+					all = append(all, b)
+				}
+				return all
+			}
+			want, before := m.Forward(x, nn.Eval), bytes()
+			live := s.Live()
+			m.ToChannelsLast()
+			require.Equal(t, live, s.Live())
+			require.True(t, m.ChannelsLast)
+			require.Equal(t, before, bytes())
+			last := 0
+			for _, p := range nn.Parameters(m.State) {
+				require.True(t, p.RequiresGrad())
+				if !p.IsContiguous() {
+					last++
+				}
+			}
+			require.Positive(t, last)
+			off, err := m.Forward(x.ChannelsLast(), nn.Eval).Sub(want).Abs().Max().Item()
+			require.NoError(t, err)
+			require.Less(t, off, 1e-4)
+		})
+	}
+}

@@ -1,0 +1,166 @@
+package trainer
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+
+	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
+)
+
+// These need a GPU. What they measure they print as "measured: NAME VALUE UNIT", for bench/gpu.sh to collect.
+
+func measured(t *testing.T, name string, value float64, unit string) {
+	t.Helper()
+	t.Logf("measured: %s %.4g %s", name, value, unit)
+}
+
+// From the same weights, without random numbers, fifty steps on the GPU lose what they do on the CPU.
+func TestCUDATrainsAsTheCPU(t *testing.T) {
+	torchtest.CUDA(t)
+	var weights [][]byte
+	still := []string{"adversary.random_start=false", "run.workers=1"}
+	inside(t, func(p *pipeline) {
+		for _, e := range p.lead().model.State {
+			b, err := e.Tensor.Detach().Bytes()
+			require.NoError(t, err)
+			weights = append(weights, b)
+		}
+	}, "model.width=4")
+	for _, c := range []struct {
+		method      string
+		worst, mean float64
+	}{{"training.method=natural", 1e-2, 1e-3}, {"training.method=pgd", 6e-2, 1.5e-2}} {
+		sets := append(slices.Clone(still), c.method)
+		want := lossesFrom(t, weights, 50, append(slices.Clone(sets), "run.device=cpu")...)
+		for _, graphs := range []string{"run.cuda_graphs=false", "run.cuda_graphs=true"} {
+			worst, mean := apart(want, lossesFrom(t, weights, 50, append(slices.Clone(sets), graphs)...))
+			measured(t, c.method+" "+graphs+" losses apart from the CPU's", worst, "of the loss at most")
+			assert.LessOrEqual(t, worst, c.worst)
+			assert.LessOrEqual(t, mean, c.mean)
+		}
+	}
+}
+
+// A replayed step is the step itself, to the bit where kernels are deterministic: losses, weights and statistics.
+func TestGraphEqualsEager(t *testing.T) {
+	torchtest.CUDA(t)
+	for _, sets := range [][]string{
+		{},
+		{"training.method=natural"},
+		{"training.mixup_alpha=0.5", "training.label_smoothing=0.1", "adversary.norm=L2", "adversary.epsilon=1"},
+		{"model.arch=lenet_bn", "model.width=1"},
+		{"model.arch=lenet_bn", "model.width=1", "adversary.batch_norm=train"},
+		{"run.precision=bf16"},
+		{"run.precision=bf16", "model.arch=lenet_bn", "model.width=1"},
+		{"run.precision=tf32"},
+	} {
+		sets = append(sets, "run.deterministic=true")
+		eager := losses(t, 20, append(slices.Clone(sets), "run.cuda_graphs=false")...)
+		assert.Equal(t, eager, losses(t, 20, append(slices.Clone(sets), "run.cuda_graphs=true")...), "%v", sets)
+	}
+}
+
+// The recording is made, used, and refused only to batches of another size.
+func TestStepsAreRecorded(t *testing.T) {
+	torchtest.CUDA(t)
+	inside(t, func(p *pipeline) {
+		p.log = zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel), zaptest.WrapOptions(zap.Hooks(func(zapcore.Entry) error {
+			t.Error("a warning")
+			return nil
+		})))
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		require.NoError(t, p.begin(st))
+		for i := range 6 {
+			require.NoError(t, p.step(st, first(24), 0, i))
+			require.NoError(t, p.step(st, first(10), 0, i))
+		}
+		require.NotNil(t, p.lead().recorder)
+		require.NotNil(t, p.lead().recorder.graph)
+		held := p.lead().s.Live()
+		require.NoError(t, p.begin(&stage{name: "pretrain", conf: p.cfg.Pretrain}))
+		require.Less(t, p.lead().s.Live(), held, "the next stage's begin frees the recording")
+	}, onDevice()...)
+}
+
+// Asking for a recorded step must not wait for it: else the GPU idles between steps.
+func TestNothingWaitsForTheGPU(t *testing.T) {
+	torchtest.CUDA(t)
+	inside(t, func(p *pipeline) {
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		require.NoError(t, p.begin(st))
+		order := first(p.train.n)
+		p.lead().useOrder(order)
+		batch := order[:p.cfg.Data.BatchSize]
+		for i := range 6 {
+			require.NoError(t, p.step(st, batch, 0, i))
+		}
+		require.NoError(t, p.lead().s.Synchronize())
+		began := time.Now()
+		for i := range 20 {
+			require.NoError(t, p.step(st, batch, 0, i))
+		}
+		asked := time.Since(began)
+		require.NoError(t, p.lead().s.Synchronize())
+		done := time.Since(began)
+		measured(t, "recorded step, asked for in", asked.Seconds()/20*1e3, "ms")
+		measured(t, "recorded step, done in", done.Seconds()/20*1e3, "ms")
+		assert.Less(t, asked, done/2)
+	}, onDevice("data.train_limit=3000", "data.batch_size=2048", "model.width=16", "adversary.steps=20")...)
+}
+
+// 5,000 steps leave the allocator where it was after 500.
+func TestCUDAMemoryStaysFlat(t *testing.T) {
+	torchtest.CUDA(t)
+	for _, graphs := range []string{"run.cuda_graphs=false", "run.cuda_graphs=true"} {
+		probe(t, ProbeOptions{}, func(b *Probe) {
+			read := func(steps int) torch.Memory {
+				for range steps {
+					require.NoError(t, b.Step())
+				}
+				m, err := b.p.lead().s.CUDAMemory()
+				require.NoError(t, err)
+				return m
+			}
+			early := read(500)
+			late := read(4500)
+			measured(t, graphs+" memory held after 500 steps", float64(early.Allocated)/1e6, "MB")
+			measured(t, graphs+" memory held after 5000 steps", float64(late.Allocated)/1e6, "MB")
+			assert.Equal(t, early.Allocated, late.Allocated)
+			assert.Equal(t, early.AllocatedPeak, late.AllocatedPeak)
+			assert.Equal(t, early.Reserved, late.Reserved)
+		}, onDevice(graphs)...)
+	}
+}
+
+// What recording, bfloat16 and the layout that comes with it are worth.
+func TestCUDASpeed(t *testing.T) {
+	torchtest.CUDA(t)
+	for _, net := range [][]string{
+		{"data.dataset=mnist", "data.dir=/nowhere", "model.width=4", "data.batch_size=128", "adversary.steps=40"},
+		{"data.dataset=cifar10", "data.dir=/nowhere", "model.arch=resnet18_adv", "model.width=16", "data.batch_size=128", "adversary.steps=10"},
+	} {
+		for _, how := range [][]string{
+			{"run.cuda_graphs=false"}, {"run.cuda_graphs=true"}, {"run.precision=tf32"}, {"run.precision=bf16"},
+		} {
+			probe(t, ProbeOptions{}, func(b *Probe) {
+				for range 8 {
+					require.NoError(t, b.Step())
+				}
+				began := time.Now()
+				for range 20 {
+					require.NoError(t, b.Step())
+				}
+				measured(t, net[0]+" "+how[0]+" step", time.Since(began).Seconds()/20*1e3, "ms")
+			}, onDevice(append(slices.Clone(net), how...)...)...)
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package trainer
+
+import (
+	"go.uber.org/zap"
+
+	torch "rapt/cgo"
+)
+
+// recorder has a stage's steps done by CUDA graphs: the device's part of a step, hundreds of launches, becomes one. The
+// steps before the recording are ordinary ones: in them libtorch chooses and sets up what it does once.
+type recorder struct {
+	size   int // images in a batch; another number of them is another graph, and done without
+	eager  int // ordinary steps still to be done
+	graph  *torch.Graph
+	static inputs      // what the recording reads; a step's own are copied into it
+	failed func(error) // is told why there is no recording
+}
+
+// eagerSteps are enough for cuDNN and cuBLAS to have chosen.
+const eagerSteps = 3
+
+// list holds each tensor once.
+func (in inputs) list() []torch.Tensor {
+	ts := []torch.Tensor{in.x, in.y}
+	if in.target != in.y {
+		ts = append(ts, in.target)
+	}
+	if in.start != (torch.Tensor{}) {
+		ts = append(ts, in.start)
+	}
+	return ts
+}
+
+// kept copies the tensors to ones that live until they are freed.
+func (in inputs) kept(s *torch.Session) inputs {
+	keep := func(t torch.Tensor) torch.Tensor {
+		if t == (torch.Tensor{}) {
+			return t
+		}
+		t = t.Clone()
+		s.Keep(t)
+		return t
+	}
+	out := inputs{x: keep(in.x), y: keep(in.y), start: keep(in.start)}
+	out.target = out.y
+	if in.target != in.y {
+		out.target = keep(in.target)
+	}
+	return out
+}
+
+// step is member.compute for a whole batch. Where recording fails, all goes on without.
+func (r *recorder) step(m *member, o *objective, in inputs) error {
+	n := int(in.y.Size(0))
+	switch {
+	case n != r.size:
+		return m.compute(o, in, n)
+	case r.graph != nil:
+		m.s.CopyLists_(r.static.list(), in.list())
+	case r.eager > 0:
+		r.eager--
+		return m.compute(o, in, n)
+	default:
+		r.static = in.kept(m.s)
+		g, err := m.s.Capture(func() { m.s.Fail(m.compute(o, r.static, n)) })
+		if err != nil {
+			r.close(m)
+			r.failed(err)
+			return m.compute(o, in, n)
+		}
+		r.graph = g
+	}
+	r.graph.Replay()
+	return nil
+}
+
+// close ends the recording; m has no recorder then.
+func (r *recorder) close(m *member) {
+	if r == nil {
+		return
+	}
+	r.graph.Close()
+	m.s.Free(r.static.list()...)
+	m.recorder = nil
+}
+
+// graphs says whether the device's steps are recorded, or why not.
+func (p *pipeline) graphs(dev torch.Device) string {
+	switch err := torch.CUDAGraphs(); {
+	case !dev.IsCUDA():
+		return "no: only GPUs have them"
+	case !p.cfg.Run.CUDAGraphs:
+		return "no: run.cuda_graphs is false"
+	case err != nil:
+		return "no: " + err.Error()
+	}
+	return "yes"
+}
+
+// record has the stage's steps recorded where that can be. An earlier stage's recording ends.
+func (p *pipeline) record() {
+	lead := p.team.members[0]
+	lead.recorder.close(lead)
+	if p.graphs(lead.s.Device()) != "yes" || p.unrecorded != nil {
+		return
+	}
+	lead.recorder = &recorder{size: p.cfg.Data.BatchSize, eager: eagerSteps, failed: p.notRecorded}
+}
+
+// notRecorded notes, once a run, why there will be no recording.
+func (p *pipeline) notRecorded(err error) {
+	p.unrecorded = err
+	p.log.Warn("CUDA graphs are not used: a step could not be recorded", zap.Error(err))
+	if p.env == nil {
+		return // a probe
+	}
+	p.env["cuda_graphs"] = "no: " + err.Error()
+	if err := p.run.WriteJSON("env.json", p.env); err != nil {
+		p.log.Warn("env.json could not be written", zap.Error(err))
+	}
+}
