@@ -24,6 +24,7 @@ int ct_abi(void);
 const char *ct_torch_version(void);
 int ct_built_with_cuda(void);
 char *ct_build_info(char **out);
+int ct_onednn_distrusted(void); /* from the first session on */
 void ct_free_string(char *s);
 char *ct_cuda_device_count(int *out); /* 0 where CUDA is absent */
 char *ct_cuda_device_name(int index, char **out);

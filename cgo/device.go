@@ -74,6 +74,10 @@ func BuildInfo() string {
 	return C.GoString(out)
 }
 
+// DistrustsOneDNN reports whether the first session saw libtorch's oneDNN compute wrong gradients, so that convolutions on the CPU go
+// without it, which is slower.
+func DistrustsOneDNN() bool { return C.ct_onednn_distrusted() != 0 }
+
 // CUDADeviceCount is the number of GPUs that libtorch can use here; 0 without CUDA or a driver.
 func CUDADeviceCount() int {
 	var n C.int

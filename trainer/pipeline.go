@@ -297,6 +297,9 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
 		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
 		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
+	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
+		p.log.Warn("this oneDNN computes wrong gradients of convolutions: libtorch's slower ones are used instead")
+	}
 	return nil
 }
 

@@ -172,6 +172,7 @@ CT_API char *ct_session_begin(const ct_session *s) {
     sessions.emplace_back();
     try {
       begin(*s, sessions.back());
+      check_onednn();
     } catch (...) {
       const Before before = sessions.back();
       sessions.pop_back();

@@ -15,7 +15,7 @@ namespace {
 struct Graph {
   at::cuda::CUDAGraph graph;
   c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
-  c10::cuda::MempoolId_t pool = at::cuda::graph_pool_handle();
+  decltype(at::cuda::graph_pool_handle()) pool = at::cuda::graph_pool_handle();  // its type moved
   bool failed = false;
 
   // libtorch stops in the middle where a recording is not valid. The allocator must be told, or it would go on waiting for the
