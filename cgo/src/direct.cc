@@ -119,7 +119,7 @@ Direct direct_choice(const at::Tensor &x, const at::Tensor &w, const at::Tensor 
     return {};
   if (bias.defined() && (bias.scalar_type() != at::kFloat || bias.dim() != 1 || bias.size(0) != w.size(0))) return {};
   const int64_t in = w.size(1), out = w.size(0);
-  return {in < 8 || out < 16 || out % 16 != 0, in < 16 || c.stride == 2, in < 16 || out < 16};
+  return {in < 8 || out < 16 || out % 16 != 0, in < 16 || c.stride == 2, in < 16 || out < 16 || in % 16 != 0 || out % 16 != 0};
 }
 
 at::Tensor direct_forward(const at::Tensor &xt, const at::Tensor &wt, const at::Tensor &bias, const Conv &c) {
@@ -252,17 +252,23 @@ at::Tensor direct_weight_grad(const at::Tensor &gt, const at::Tensor &yt, const 
       for (int64_t e = 0; e < s.kw; e++) offsets.push_back(in.offset(i, a, e));
   const int64_t terms = static_cast<int64_t>(offsets.size()), row = s.oh * in.pitch + over;
   const int64_t n = (s.oh * in.pitch + k.width - 1) / k.width * k.width;  // zeros behind the rows' ends add nothing
-  float *sum = sums.zeros(s.o * terms * k.width), *to = padded.zeros(in.size() + in.pitch), *gs = flat.zeros(s.o * row);
-  for (int64_t i = 0; i < s.n; i++) {
-    in.put(k, x.data_ptr<float>() + i * s.c * s.h * s.w, nullptr, to);
-    for (int64_t o = 0; o < s.o; o++) {
-      const int64_t from = (i * s.o + o) * s.oh * s.ow;
-      if (y == nullptr)
-        k.copy(g.data_ptr<float>() + from, s.ow, gs + o * row, in.pitch, s.oh, s.ow);
-      else
-        k.copy_where(g.data_ptr<float>() + from, y + from, s.ow, gs + o * row, in.pitch, s.oh, s.ow);
+  // As many images at once as a processor's second cache holds, for all weights: each sum is then read and written once for all.
+  const int64_t x_step = in.size() + in.pitch, g_step = s.o * row, count = std::clamp<int64_t>((1 << 16) / (x_step + g_step), 1, s.n);
+  float *sum = sums.zeros(s.o * terms * k.width), *to = padded.zeros(count * x_step), *gs = flat.zeros(count * g_step);
+  for (int64_t first = 0; first < s.n; first += count) {
+    const int64_t images = std::min(count, s.n - first);
+    for (int64_t i = 0; i < images; i++) {
+      in.put(k, x.data_ptr<float>() + (first + i) * s.c * s.h * s.w, nullptr, to + i * x_step);
+      for (int64_t o = 0; o < s.o; o++) {
+        const int64_t from = ((first + i) * s.o + o) * s.oh * s.ow;
+        float *line = gs + i * g_step + o * row;
+        if (y == nullptr)
+          k.copy(g.data_ptr<float>() + from, s.ow, line, in.pitch, s.oh, s.ow);
+        else
+          k.copy_where(g.data_ptr<float>() + from, y + from, s.ow, line, in.pitch, s.oh, s.ow);
+      }
     }
-    k.flat_grad(to, offsets.data(), gs, row, terms, s.o, n, sum);
+    k.flat_grad(to, x_step, offsets.data(), gs, g_step, row, images, terms, s.o, n, sum);
   }
   auto gw = at::empty(wt.sizes(), g.options());
   float *out = gw.data_ptr<float>();

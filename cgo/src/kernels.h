@@ -13,10 +13,10 @@ struct Kernels {
   // once. Reads x and writes out up to the next multiple of width past n.
   void (*flat)(const float *x, const int32_t *off, const float *w, int64_t terms, int64_t outs, int64_t n, const float *bias, float *out,
                int64_t out_pitch);
-  // sums[(o * terms + t) * width ...] += g[o * g_pitch + i] * x[off[t] + i], for i in [0, n), n a multiple of width: partial sums, a
-  // vector for each weight.
-  void (*flat_grad)(const float *x, const int32_t *off, const float *g, int64_t g_pitch, int64_t terms, int64_t outs, int64_t n,
-                    float *sums);
+  // sums[(o * terms + t) * width ...] += g[o * g_pitch + i] * x[off[t] + i], for i in [0, n), n a multiple of width, and that for each of
+  // a number of images, which follow at x_step and g_step: partial sums, a vector for each weight.
+  void (*flat_grad)(const float *x, int64_t x_step, const int32_t *off, const float *g, int64_t g_step, int64_t g_pitch, int64_t images,
+                    int64_t terms, int64_t outs, int64_t n, float *sums);
   // rows of n floats from src to dst.
   void (*copy)(const float *src, int64_t src_pitch, float *dst, int64_t dst_pitch, int64_t rows, int64_t n);
   // copy, but 0 where y, laid out as src, is not above 0: the gradient of a ReLU whose result is y.

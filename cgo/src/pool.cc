@@ -38,7 +38,8 @@ struct Pool2 : torch::autograd::Function<Pool2> {
 };
 }  // namespace
 
-at::Tensor max_pool2(const at::Tensor &x) {
+at::Tensor max_pool2(const at::Tensor &given) {
+  const auto x = autocasts(given) && given.device().is_cpu() ? given.to(at::kFloat) : given;
   if (kernels_on() && x.device().is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.size(2) > 1 && x.size(3) > 1 && x.numel() > 0)
     return Pool2::apply(x);
   return at::max_pool2d(x, 2);
