@@ -12,8 +12,8 @@ import (
 // Whatever convolutions libtorch is left with here, its gradients do not depend on the number of channels being a multiple of
 // oneDNN's blocks.
 func TestConvolutionsOfAnyChannels(t *testing.T) {
-	defer func() { require.NoError(t, torch.SetFastKernels(true)) }()
-	require.NoError(t, torch.SetFastKernels(false))
+	defer func() { require.NoError(t, torch.SetKernels("best")) }()
+	require.NoError(t, torch.SetKernels("off"))
 	session(t, func(s *torch.Session) {
 		t.Logf("oneDNN is distrusted: %v", torch.DistrustsOneDNN())
 		g := s.NewGenerator(1)
