@@ -36,4 +36,5 @@ void check_onednn() {
 }
 }  // namespace ct
 
+bool ct::onednn_distrusted() { return distrusted; }
 CT_API int ct_onednn_distrusted(void) { return ct::distrusted; }

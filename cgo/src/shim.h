@@ -104,6 +104,7 @@ inline std::vector<at::Tensor> list(const ct_tensor *p, int64_t n) {
 c10::Device device(int type, int index);
 at::ScalarType scalar_type(int dtype);
 
+bool onednn_distrusted();
 void check_onednn();  // once a process: libtorch goes without where it is seen to be wrong
 
 // Whether t's device is in a region of ct_autocast_begin.
