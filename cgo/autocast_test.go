@@ -18,6 +18,10 @@ func TestAutocastTypes(t *testing.T) {
 		fc, y := s.RandN(g, 10, 16*6*6).RequiresGrad_(true), s.FromInt64([]int64{1, 2, 3, 4}, 4)
 		s.Autocast(torch.BFloat16, func() {
 			h := x.Conv2d(w, torch.Tensor{}, torch.ConvOptions{})
+			if torch.DistrustsOneDNN() { // all convolutions are the CPU's own kernels'
+				require.Equal(t, torch.Float32, h.DType())
+				h = h.To(torch.BFloat16)
+			}
 			require.Equal(t, torch.BFloat16, h.DType())
 			require.Equal(t, torch.BFloat16, h.Relu().MaxPool2d(3, 2, 0).DType())
 			if !s.Device().IsCUDA() {
@@ -77,7 +81,7 @@ func TestAutocastGradients(t *testing.T) {
 				size += exact[i][j] * exact[i][j]
 			}
 			require.Less(t, math.Sqrt(off/size), 0.02, "gradient %d", i)
-			require.Positive(t, off, "computed in bfloat16")
+			require.True(t, off > 0 || torch.DistrustsOneDNN(), "computed in bfloat16")
 		}
 		require.Equal(t, exact, run(), "as before once the region has ended")
 	})
