@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -34,6 +35,7 @@ type Session struct {
 	live      int
 	capturing bool
 	thread    C.ct_session
+	yielded   time.Time // when yield last did
 }
 
 type slot struct {
@@ -132,11 +134,21 @@ func (s *Session) Scope(f func() Tensor) Tensor {
 
 // ScopeN frees every tensor made in f but those it returns, which move to the scope outside.
 func (s *Session) ScopeN(f func() []Tensor) []Tensor {
+	s.yield()
 	s.marks = append(s.marks, len(s.scope))
 	var keep []Tensor
 	defer func() { s.pop(keep) }() // also when f panics
 	keep = f()
 	return keep
+}
+
+// yield lets go of the processor for a moment, now and then. Go's monitor takes it away from a goroutine that has had it for 10 ms,
+// and then looks 50 times in a row, every 20 us, whether it should do so again: on virtual machines that is a twentieth of a core.
+func (s *Session) yield() {
+	if now := time.Now(); now.Sub(s.yielded) > 8*time.Millisecond {
+		runtime.Gosched()
+		s.yielded = now
+	}
 }
 
 // Keep moves tensors to the session itself: they live until Free or the end of Run.
