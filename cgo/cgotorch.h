@@ -122,7 +122,7 @@ char *ct_set_kernels(const char *name);
 char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out);
 char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
                     double eps, ct_tensor *out);
-enum { CT_MAX_POOL, CT_AVG_POOL, CT_ADAPTIVE_AVG_POOL };
+enum { CT_MAX_POOL, CT_AVG_POOL, CT_ADAPTIVE_AVG_POOL, CT_MAX_POOL_RELU };
 char *ct_pool2d(int op, ct_tensor x, int64_t k, int64_t stride, int64_t padding, ct_tensor *out);
 char *ct_add_relu(ct_tensor a, ct_tensor b, ct_tensor *out); /* max(a + b, 0), of one shape */
 char *ct_dropout(ct_tensor x, double p, ct_generator g, ct_tensor *out);

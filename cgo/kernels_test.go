@@ -78,6 +78,21 @@ func TestMaxPool2x2(t *testing.T) {
 	})
 }
 
+// ReLU as part of the pooling is ReLU behind it, also where padding or size keep it from being one operation.
+func TestMaxPoolRelu(t *testing.T) {
+	eachKernels(t, func(name string) {
+		for _, size := range []int64{2, 3} {
+			session(t, func(s *torch.Session) {
+				x := s.RandN(s.NewGenerator(4), 2, 3, 9, 22).RequiresGrad_(true)
+				want, got := x.MaxPool2d(size, 2, 0).Relu(), x.MaxPool2dRelu(size, 2, 0)
+				near(t, values(t, want.Detach()), got, 0, name)
+				up := s.RandN(s.NewGenerator(5), want.Shape()...)
+				near(t, values(t, s.Grad(want.Mul(up).Sum(), x)[0]), s.Grad(got.Mul(up).Sum(), x)[0], 0, name)
+			})
+		}
+	})
+}
+
 func TestMaxPoolKeepsNaN(t *testing.T) {
 	nan := float32(math.NaN())
 	eachKernels(t, func(name string) {

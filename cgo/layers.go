@@ -82,6 +82,11 @@ func (t Tensor) MaxPool2d(k, stride, padding int64) Tensor {
 	return t.pool("MaxPool2d", C.CT_MAX_POOL, k, stride, padding)
 }
 
+// MaxPool2dRelu is MaxPool2d and then Relu; on the CPU one operation.
+func (t Tensor) MaxPool2dRelu(k, stride, padding int64) Tensor {
+	return t.pool("MaxPool2dRelu", C.CT_MAX_POOL_RELU, k, stride, padding)
+}
+
 // AvgPool2d takes the mean of k x k windows.
 func (t Tensor) AvgPool2d(k, stride, padding int64) Tensor {
 	return t.pool("AvgPool2d", C.CT_AVG_POOL, k, stride, padding)

@@ -53,7 +53,7 @@ func (n *leNet) Forward(x torch.Tensor, m nn.Mode) torch.Tensor {
 		} else {
 			x = nn.ConvNorm(x, conv, n.norms[i], m, false)
 		}
-		x = F.Relu(F.MaxPool2d(x, 2))
+		x = F.MaxPoolRelu(x, 2)
 	}
 	x = n.fc1.Forward(x.Flatten(), m)
 	if n.norms[2] != nil {

@@ -21,19 +21,18 @@ struct DirectConv : torch::autograd::Function<DirectConv> {
       if (relu) y.relu_();
     }
     ctx->save_for_backward({x, w, relu ? y : at::Tensor()});
-    ctx->saved_data["stride"] = stride;
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["relu"] = relu;
-    ctx->saved_data["bias"] = bias.has_value();
+    // In one number: each entry of saved_data costs as much as a small operation.
+    ctx->saved_data["conv"] = padding * 8 + (stride - 1) * 4 + relu * 2 + bias.has_value();
     return y;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *ctx, torch::autograd::variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &x = saved[0], &w = saved[1], &y = saved[2];
-    const Conv c{ctx->saved_data["stride"].toInt(), ctx->saved_data["padding"].toInt(), ctx->saved_data["relu"].toBool()};
+    const int64_t conv = ctx->saved_data["conv"].toInt();
+    const Conv c{conv / 4 % 2 + 1, conv / 8, conv / 2 % 2 != 0};
     // What is absent has no place in the count.
-    const bool need[] = {ctx->needs_input_grad(0), ctx->needs_input_grad(1), ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2)};
+    const bool need[] = {ctx->needs_input_grad(0), ctx->needs_input_grad(1), conv % 2 != 0 && ctx->needs_input_grad(2)};
     const auto choice = direct_choice(x, w, {}, c);
     const auto g = grads[0].contiguous();
     at::Tensor gx, gw, gb, masked;
@@ -98,8 +97,11 @@ CT_API char *ct_pool2d(int op, ct_tensor xt, int64_t k, int64_t stride, int64_t 
     const auto &x = T(xt);
     switch (op) {
       case CT_MAX_POOL:
-        if (k == 2 && stride == 2 && padding == 0) return max_pool2(x);
-        return at::max_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
+      case CT_MAX_POOL_RELU: {
+        if (k == 2 && stride == 2 && padding == 0) return max_pool2(x, op == CT_MAX_POOL_RELU);
+        const auto y = at::max_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
+        return op == CT_MAX_POOL_RELU ? at::relu(y) : y;
+      }
       case CT_AVG_POOL: return at::avg_pool2d(x, {k, k}, {stride, stride}, {padding, padding});
       case CT_ADAPTIVE_AVG_POOL: return at::adaptive_avg_pool2d(x, {k, k});
     }

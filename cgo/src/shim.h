@@ -63,7 +63,7 @@ extern std::atomic<int64_t> live;
 // Whether plain loops over t's memory may read it as floats in row-major order.
 inline bool plain(const at::Tensor &t) { return t.device().is_cpu() && t.scalar_type() == at::kFloat && t.is_contiguous(); }
 
-at::Tensor max_pool2(const at::Tensor &x);  // pool.cc
+at::Tensor max_pool2(const at::Tensor &x, bool relu);  // pool.cc
 void keep_memory();  // memory.cc: from then on, freed host memory is used again
 
 inline at::Tensor &T(ct_tensor t) { return *static_cast<at::Tensor *>(t); }

@@ -13,6 +13,9 @@ func AddRelu(x, y torch.Tensor) torch.Tensor { return x.AddRelu(y) }
 // MaxPool2d takes the maximum of k x k windows that do not overlap.
 func MaxPool2d(x torch.Tensor, k int64) torch.Tensor { return x.MaxPool2d(k, k, 0) }
 
+// MaxPoolRelu is Relu of MaxPool2d.
+func MaxPoolRelu(x torch.Tensor, k int64) torch.Tensor { return x.MaxPool2dRelu(k, k, 0) }
+
 // LogSoftmax is the logarithm of the softmax along dim.
 func LogSoftmax(x torch.Tensor, dim int) torch.Tensor { return x.LogSoftmax(dim) }
 
