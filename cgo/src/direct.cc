@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -119,6 +120,8 @@ Direct direct_choice(const at::Tensor &x, const at::Tensor &w, const at::Tensor 
       c.padding >= w.size(3) || x.size(2) + 2 * c.padding < w.size(2) || x.size(3) + 2 * c.padding < w.size(3) || at::get_num_threads() != 1)
     return {};
   if (bias.defined() && (bias.scalar_type() != at::kFloat || bias.dim() != 1 || bias.size(0) != w.size(0))) return {};
+  const int64_t wide = 2 * (c.padding + w.size(2) + w.size(3)), plane = (x.size(2) + wide) * (x.size(3) + wide);  // no less than any layout's
+  if (std::max(w.size(0), w.size(1)) * plane > std::numeric_limits<int32_t>::max() / 4) return {};             // offsets are 32 bits
   if (onednn_distrusted()) return {true, true, true};  // what libtorch has beside it is slower than these
   const int64_t in = w.size(1), out = w.size(0);
   return {in < 8 || out < 16 || out % 16 != 0, in < 16 || c.stride == 2, in < 16 || out < 16 || in % 16 != 0 || out % 16 != 0};

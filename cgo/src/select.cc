@@ -1,6 +1,7 @@
 // Which elements have the least magnitudes: what a projection onto sparse weights asks.
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "shim.h"
 
