@@ -298,7 +298,7 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
 		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
 	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
-		p.log.Warn("this oneDNN computes wrong gradients of convolutions: libtorch's slower ones are used instead")
+		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")
 	}
 	return nil
 }
