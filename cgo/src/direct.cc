@@ -5,41 +5,16 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <memory>
 #include <vector>
 
+#include "direct_parts.h"
 #include "kernels.h"
 #include "shim.h"
 
 namespace ct {
 namespace {
 
-// Memory that a thread uses again and again.
-struct Scratch {
-  std::unique_ptr<float[]> data;
-  size_t size = 0;
-  float *get(int64_t n) {
-    if (static_cast<size_t>(n) > size) {
-      data.reset(new float[n]);
-      size = n;
-    }
-    return data.get();
-  }
-  float *zeros(int64_t n) {
-    std::memset(get(n), 0, n * sizeof(float));
-    return data.get();
-  }
-};
 thread_local Scratch image, padded, flat, weights, sums;
-
-constexpr int64_t over = 64;  // floats that a kernel may touch behind what it was asked for
-
-struct Shape {
-  int64_t n, c, h, w, o, kh, kw, oh, ow, s, p;
-  Shape(const at::Tensor &x, const at::Tensor &wt, const Conv &k)
-      : n(x.size(0)), c(x.size(1)), h(x.size(2)), w(x.size(3)), o(wt.size(0)), kh(wt.size(2)), kw(wt.size(3)),
-        oh((h + 2 * k.padding - kh) / k.stride + 1), ow((w + 2 * k.padding - kw) / k.stride + 1), s(k.stride), p(k.padding) {}
-};
 
 // Planes that tell how an image of channels [h, w] lies in memory: with p zeros round it, split by the stride's phases.
 struct Layout {
@@ -75,15 +50,6 @@ struct Layout {
   }
 };
 
-// Outputs in blocks of at most flat_outs, as even as can be.
-struct Blocks {
-  int64_t outs, size;
-  explicit Blocks(int64_t outs) : outs(outs) {
-    const int64_t count = (outs + flat_outs - 1) / flat_outs;
-    size = (outs + count - 1) / count;
-  }
-};
-
 // A set of terms of one correlation: for each input channel and place of the kernel, where it reads and which weight it takes.
 struct Terms {
   std::vector<int32_t> offsets;
@@ -98,6 +64,21 @@ const float *pack(const float *w, const Terms &t, Blocks b, int64_t stride, floa
       for (int64_t i = o; i < std::min(o + b.size, b.outs); i++) *out++ = w[i * stride + at];
   return to;
 }
+
+// Planes for a small image without padding: one for each channel and place of the kernel, of just what the outputs need of it. They are
+// more to copy, and leave nothing to compute at the rows' ends, which may be half as much again as the rest.
+struct Columns {
+  int64_t plane, size;
+  bool better;
+  explicit Columns(const Shape &s)
+      : plane((s.oh * s.ow + 15) / 16 * 16), size(s.c * s.kh * s.kw * plane + over),
+        better(s.s == 1 && s.p == 0 && 4 * (s.w - s.ow) > s.w && s.o >= 32 && s.c * s.kh * s.kw * plane < (1 << 17)) {}
+  void put(const Kernels &k, const Shape &s, const float *x, float *to) const {
+    for (int64_t c = 0; c < s.c; c++)
+      for (int64_t a = 0; a < s.kh; a++)
+        for (int64_t e = 0; e < s.kw; e++, to += plane) k.copy(x + (c * s.h + a) * s.w + e, s.w, to, s.ow, s.oh, s.ow);
+  }
+};
 
 // The correlation of one image for all outputs, into out [outs, h, w].
 void correlate(const Kernels &k, const float *x, const Terms &t, const float *w, const float *bias, Blocks b, int64_t pitch, int64_t oh,
@@ -122,9 +103,11 @@ Direct direct_choice(const at::Tensor &x, const at::Tensor &w, const at::Tensor 
   if (bias.defined() && (bias.scalar_type() != at::kFloat || bias.dim() != 1 || bias.size(0) != w.size(0))) return {};
   const int64_t wide = 2 * (c.padding + w.size(2) + w.size(3)), plane = (x.size(2) + wide) * (x.size(3) + wide);  // no less than any layout's
   if (std::max(w.size(0), w.size(1)) * plane > std::numeric_limits<int32_t>::max() / 4) return {};             // offsets are 32 bits
-  if (onednn_distrusted()) return {true, true, true};  // what libtorch has beside it is slower than these
-  const int64_t in = w.size(1), out = w.size(0);
-  return {in < 8 || out < 16 || out % 16 != 0, in < 16 || c.stride == 2, in < 16 || out < 16 || in % 16 != 0 || out % 16 != 0};
+  if (onednn_distrusted()) return {by_flat, by_flat, by_flat};  // what libtorch has beside it is slower than these
+  const int64_t in = w.size(1), out = w.size(0), lost = 4 * (w.size(3) - 1 - c.padding);  // of a row, at its ends
+  const bool odd = in % 16 != 0 || out % 16 != 0, ends = c.stride == 1 && c.padding == 0 && lost > x.size(3) && out >= 16;
+  return {in < 8 || out < 16 || out % 16 != 0 ? by_flat : by_libtorch,
+          in < 16 || c.stride == 2 || (odd && !ends) ? by_flat : odd ? by_rows : by_libtorch, in >= 16 && !odd ? by_libtorch : ends ? by_rows : by_flat};
 }
 
 at::Tensor direct_forward(const at::Tensor &xt, const at::Tensor &wt, const at::Tensor &bias, const Conv &c) {
@@ -133,19 +116,25 @@ at::Tensor direct_forward(const at::Tensor &xt, const at::Tensor &wt, const at::
   const auto x = xt.contiguous(), w = wt.contiguous(), b = bias.defined() ? bias.contiguous() : at::zeros({s.o});
   auto y = at::empty({s.n, s.o, s.oh, s.ow}, x.options());
   const Layout in(s.c, s.h, s.w, s.p, s.s);
+  const Columns columns(s);
   Terms t;
   for (int64_t i = 0; i < s.c; i++)
     for (int64_t a = 0; a < s.kh; a++)
       for (int64_t e = 0; e < s.kw; e++) {
-        t.offsets.push_back(in.offset(i, a, e));
+        t.offsets.push_back(columns.better ? static_cast<int32_t>(t.at.size() * columns.plane) : in.offset(i, a, e));
         t.at.push_back((i * s.kh + a) * s.kw + e);
       }
   const int64_t each = s.c * s.kh * s.kw;
-  const float *packed = pack(w.data_ptr<float>(), t, Blocks(s.o), each, weights.get(s.o * each));
-  float *to = padded.zeros(in.size());
+  const Blocks blocks(s.o, columns.better ? row_outs : flat_outs);
+  const float *packed = pack(w.data_ptr<float>(), t, blocks, each, weights.get(s.o * each));
+  float *to = padded.zeros(columns.better ? columns.size : in.size());
   for (int64_t i = 0; i < s.n; i++) {
-    in.put(k, x.data_ptr<float>() + i * s.c * s.h * s.w, nullptr, to);
-    correlate(k, to, t, packed, b.data_ptr<float>(), Blocks(s.o), in.pitch, s.oh, s.ow, c.relu, y.data_ptr<float>() + i * s.o * s.oh * s.ow);
+    const float *image = x.data_ptr<float>() + i * s.c * s.h * s.w;
+    if (columns.better)
+      columns.put(k, s, image, to);
+    else
+      in.put(k, image, nullptr, to);
+    correlate(k, to, t, packed, b.data_ptr<float>(), blocks, columns.better ? s.ow : in.pitch, s.oh, s.ow, c.relu, y.data_ptr<float>() + i * s.o * s.oh * s.ow);
   }
   return y;
 }

@@ -17,8 +17,9 @@ struct Conv {
 // Which of the three functions below are to take a convolution. oneDNN works on blocks of 16 channels: from there on it is near
 // the processor's own rate, and far from it below, with odd numbers of channels, and in the input gradient at stride 2. The limits
 // were measured against oneDNN 2.6, see docs/performance.md.
+enum By { by_libtorch, by_flat, by_rows };
 struct Direct {
-  bool forward = false, input = false, weight = false;
+  By forward = by_libtorch, input = by_libtorch, weight = by_libtorch;
 };
 // bias may be undefined.
 Direct direct_choice(const at::Tensor &x, const at::Tensor &w, const at::Tensor &bias, const Conv &c);
@@ -27,5 +28,8 @@ at::Tensor direct_forward(const at::Tensor &x, const at::Tensor &w, const at::Te
 // g is the loss's gradient for the result, y the result where c.relu.
 at::Tensor direct_input_grad(const at::Tensor &g, const at::Tensor &y, const at::Tensor &x, const at::Tensor &w, const Conv &c);
 at::Tensor direct_weight_grad(const at::Tensor &g, const at::Tensor &y, const at::Tensor &x, const at::Tensor &w, const Conv &c);
+// The same gradients, by rows of a channels-last image: see rows.cc.
+at::Tensor rows_input_grad(const at::Tensor &g, const at::Tensor &y, const at::Tensor &x, const at::Tensor &w, const Conv &c);
+at::Tensor rows_weight_grad(const at::Tensor &g, const at::Tensor &y, const at::Tensor &x, const at::Tensor &w, const Conv &c);
 
 }  // namespace ct

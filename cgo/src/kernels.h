@@ -6,6 +6,15 @@
 
 namespace ct {
 
+struct Sgd {
+  float lr, momentum, weight_decay;
+  bool nesterov, first;  // buffer is absent without momentum, and not read in the first step
+};
+struct Adam {
+  float lr, beta1, beta2, eps, weight_decay, rest1, rest2;  // rest: 1 - beta
+  float root2;                                              // sqrt(1 - beta2^step), and lr has been divided by 1 - beta1^step
+};
+
 struct Kernels {
   int width;  // floats in a vector
 
@@ -25,6 +34,8 @@ struct Kernels {
   void (*relu)(float *x, int64_t n);
   // y[i] = max(a[i] + b[i], 0), n values; a NaN stays.
   void (*add_relu)(const float *a, const float *b, float *y, int64_t n);
+  // y[i] += x[i], n values.
+  void (*add)(const float *x, float *y, int64_t n);
   // even[i] = x[2i], odd[i] = x[2i+1], n of each, and the reverse.
   void (*split)(const float *x, float *even, float *odd, int64_t n);
   void (*join)(const float *even, const float *odd, float *x, int64_t n);
@@ -34,6 +45,10 @@ struct Kernels {
   void (*pool_grad)(const float *x, const float *y, const float *gy, int64_t h, int64_t w, float *gx);
   // x = clamp(x0 + clamp(x + step * sign(g) - x0, -eps, eps), lo, hi), n values.
   void (*sign_step)(float *x, const float *g, const float *x0, float step, float eps, float lo, float hi, int64_t n);
+  // One step of SGD, of Adam, and an ADMM penalty's gradient, n values, in one pass each: see optim.cc.
+  void (*sgd)(float *p, const float *g, float *buffer, const Sgd &o, int64_t n);
+  void (*adam)(float *p, const float *g, float *m, float *v, const Adam &o, int64_t n);
+  void (*admm_grad)(float *g, const float *w, const float *z, const float *u, float rho, int64_t n);
 };
 
 constexpr int64_t flat_outs = 8;

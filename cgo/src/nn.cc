@@ -40,8 +40,8 @@ struct DirectConv : torch::autograd::Function<DirectConv> {
       if (!masked.defined()) masked = c.relu ? at::threshold_backward(g, y, 0) : g;
       return masked;
     };
-    if (need[0] && choice.input) gx = direct_input_grad(g, y, x, w, c);
-    if (need[1] && choice.weight) gw = direct_weight_grad(g, y, x, w, c);
+    if (need[0] && choice.input) gx = choice.input == by_rows ? rows_input_grad(g, y, x, w, c) : direct_input_grad(g, y, x, w, c);
+    if (need[1] && choice.weight) gw = choice.weight == by_rows ? rows_weight_grad(g, y, x, w, c) : direct_weight_grad(g, y, x, w, c);
     if (need[2]) gb = past_relu().sum(at::IntArrayRef{0, 2, 3});
     const bool rest[] = {need[0] && !choice.input, need[1] && !choice.weight};
     if (rest[0] || rest[1]) {

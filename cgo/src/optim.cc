@@ -42,6 +42,10 @@ std::atomic<bool> fused_everywhere{false};
     }
   return true;
 }
+// Whether our own loops may take lists that are as long and as large as each other.
+bool ours(std::initializer_list<const Tensors *> lists) {
+  return kernels_on() && std::all_of(lists.begin(), lists.end(), [](const Tensors *ts) { return std::all_of(ts->begin(), ts->end(), plain); });
+}
 }  // namespace
 
 CT_API char *ct_set_fused(int on) {
@@ -92,6 +96,12 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
     alike(p, g);
     auto buf = momentum != 0 ? list(bp, n) : Tensors();
     alike(buf, momentum != 0 ? p : buf);
+    if (ours({&p, &g, &buf})) {
+      const Sgd o{float(lr), float(momentum), float(weight_decay), nesterov != 0, first != 0};
+      for (size_t i = 0; i < p.size(); i++)
+        kernels().sgd(p[i].data_ptr<float>(), g[i].data_ptr<float>(), buf.empty() ? nullptr : buf[i].data_ptr<float>(), o, p[i].numel());
+      return;
+    }
 #ifdef CT_HAS_FUSED_SGD
     if (fusable({&p, &g, &buf})) {
       at::_fused_sgd_(p, g, buf, weight_decay, momentum, lr, /*dampening=*/0, nesterov != 0, /*maximize=*/false, first != 0);
@@ -123,6 +133,14 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
     alike(p, g);
     alike(p, m);
     alike(p, v);
+    const double correction1 = 1 - std::pow(beta1, static_cast<double>(step)), correction2 = 1 - std::pow(beta2, static_cast<double>(step));
+    if (ours({&p, &g, &m, &v})) {
+      const Adam o{float(lr / correction1), float(beta1),     float(beta2),     float(eps),
+                   float(weight_decay),     float(1 - beta1), float(1 - beta2), float(std::sqrt(correction2))};
+      for (size_t i = 0; i < p.size(); i++)
+        kernels().adam(p[i].data_ptr<float>(), g[i].data_ptr<float>(), m[i].data_ptr<float>(), v[i].data_ptr<float>(), o, p[i].numel());
+      return;
+    }
 #ifdef CT_HAS_FUSED_ADAM
     if (fusable({&p, &g, &m, &v})) {
       const Tensors steps(p.size(), at::full({}, static_cast<double>(step), p[0].options()));  // only read, so one does for all
@@ -135,8 +153,6 @@ CT_API char *ct_adam_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor 
     at::_foreach_add_(m, g, 1 - beta1);
     at::_foreach_mul_(v, beta2);
     at::_foreach_addcmul_(v, g, g, 1 - beta2);
-    const double correction1 = 1 - std::pow(beta1, static_cast<double>(step));
-    const double correction2 = 1 - std::pow(beta2, static_cast<double>(step));
     auto denominator = at::_foreach_sqrt(v);
     at::_foreach_div_(denominator, std::sqrt(correction2));
     at::_foreach_add_(denominator, eps);
@@ -152,6 +168,11 @@ CT_API char *ct_admm_grad_(const ct_tensor *gp, const ct_tensor *wp, const ct_te
     alike(g, w);
     alike(w, z);
     alike(w, u);
+    if (ours({&g, &w, &z, &u})) {
+      for (int64_t i = 0; i < n; i++)
+        kernels().admm_grad(g[i].data_ptr<float>(), w[i].data_ptr<float>(), z[i].data_ptr<float>(), u[i].data_ptr<float>(), float(rho[i]), g[i].numel());
+      return;
+    }
     const auto gap = at::_foreach_sub(w, z);
     at::_foreach_add_(gap, u);
     if (std::all_of(rho, rho + n, [&](double r) { return r == rho[0]; })) {
