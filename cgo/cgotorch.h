@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 5
+#define CT_ABI 6
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -120,6 +120,10 @@ char *ct_conv2d(ct_tensor x, ct_tensor w, ct_tensor bias, int64_t stride, int64_
 /* Which kernels of our own the CPU uses: best (as it is at first), avx512, avx2, base, or off. */
 char *ct_set_kernels(const char *name);
 char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out);
+/* Linear with weights that stay as they are for many calls: ct_linear_pack lays w out for the CPU once (elsewhere the result is empty,
+ * and ct_linear_packed is ct_linear). Gradients reach x only. */
+char *ct_linear_pack(ct_tensor w, ct_tensor *out);
+char *ct_linear_packed(ct_tensor x, ct_tensor packed, ct_tensor w, ct_tensor bias, int relu, ct_tensor *out);
 char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
                     double eps, ct_tensor *out);
 enum { CT_MAX_POOL, CT_AVG_POOL, CT_ADAPTIVE_AVG_POOL, CT_MAX_POOL_RELU };

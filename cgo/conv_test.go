@@ -124,7 +124,11 @@ var thin = []conv{
 	{2, 2, 4, 4, 3, 3, 3, 1, 1, 1, 1},
 	{1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1},
 	{1, 2, 3, 40, 3, 3, 5, 1, 0, 1, 1},
-	{2, 2, 9, 9, 4, 3, 3, 3, 1, 1, 1}, // stride 3, dilation, groups: libtorch's
+	{3, 20, 6, 6, 34, 3, 3, 1, 0, 1, 1}, // much lost at the rows' ends: gradients by rows
+	{2, 17, 7, 6, 33, 3, 3, 1, 0, 1, 1},
+	{2, 6, 6, 6, 17, 3, 4, 1, 0, 1, 1},
+	{2, 18, 7, 7, 20, 3, 3, 1, 1, 1, 1}, // odd numbers of channels, nothing lost
+	{2, 2, 9, 9, 4, 3, 3, 3, 1, 1, 1},   // stride 3, dilation, groups: libtorch's
 	{2, 2, 9, 9, 4, 3, 3, 1, 1, 2, 1},
 	{2, 4, 9, 9, 4, 3, 3, 1, 1, 1, 2},
 }
@@ -142,22 +146,22 @@ func TestThinConv(t *testing.T) {
 					y := x.Conv2d(w, b, k.options())
 					return y.Mul(up).Sum()
 				}
-				near(t, k.forward(xs, ws, bs), x.RequiresGrad_(true).Conv2d(w, b, k.options()), 1e-5, what)
-				near(t, gx, s.Grad(loss(x, w, b), x)[0], 1e-5, what, "input only, plain weights")
-				near(t, gx, s.Grad(loss(x, w, torch.Tensor{}), x)[0], 1e-5, what, "no bias")
+				near(t, k.forward(xs, ws, bs), x.RequiresGrad_(true).Conv2d(w, b, k.options()), 3e-5, what)
+				near(t, gx, s.Grad(loss(x, w, b), x)[0], 3e-5, what, "input only, plain weights")
+				near(t, gx, s.Grad(loss(x, w, torch.Tensor{}), x)[0], 3e-5, what, "no bias")
 				w.RequiresGrad_(true)
 				b.RequiresGrad_(true)
-				near(t, gx, s.Grad(loss(x, w, b), x)[0], 1e-5, what, "input only")
-				near(t, gw, s.Grad(loss(x, w, b), w)[0], 1e-5, what, "weights only")
-				near(t, gb, s.Grad(loss(x, w, b), b)[0], 1e-5, what, "bias only")
-				near(t, gw, s.Grad(loss(x, w, torch.Tensor{}), w)[0], 1e-5, what, "weights, no bias")
+				near(t, gx, s.Grad(loss(x, w, b), x)[0], 3e-5, what, "input only")
+				near(t, gw, s.Grad(loss(x, w, b), w)[0], 3e-5, what, "weights only")
+				near(t, gb, s.Grad(loss(x, w, b), b)[0], 3e-5, what, "bias only")
+				near(t, gw, s.Grad(loss(x, w, torch.Tensor{}), w)[0], 3e-5, what, "weights, no bias")
 				g := s.Grad(loss(x, w, b), x, w, b)
-				near(t, gx, g[0], 1e-5, what, "all")
-				near(t, gw, g[1], 1e-5, what, "all")
-				near(t, gb, g[2], 1e-5, what, "all")
-				near(t, gw, s.Grad(loss(x.Detach(), w, b), w)[0], 1e-5, what, "an input without gradient")
+				near(t, gx, g[0], 3e-5, what, "all")
+				near(t, gw, g[1], 3e-5, what, "all")
+				near(t, gb, g[2], 3e-5, what, "all")
+				near(t, gw, s.Grad(loss(x.Detach(), w, b), w)[0], 3e-5, what, "an input without gradient")
 				inner := s.Grad(loss(x.MulScalar(2), w, b), x)[0]
-				near(t, scaled(k, xs, ws, us), inner, 1e-5, what, "an input that was computed")
+				near(t, scaled(k, xs, ws, us), inner, 3e-5, what, "an input that was computed")
 			})
 		})
 	}

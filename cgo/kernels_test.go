@@ -167,3 +167,46 @@ func TestFreedMemoryServesAgain(t *testing.T) {
 		}
 	})
 }
+
+// Packed weights against the plain product in float64: sizes around the kernels' blocks, with and without bias and ReLU.
+func TestLinearPacked(t *testing.T) {
+	refused(t, "PackLinear", func(s *torch.Session) { s.Ones(3).PackLinear() })
+	refused(t, "LinearPacked", func(s *torch.Session) {
+		w := s.Ones(4, 3)
+		s.Ones(2, 3).LinearPacked(s.Ones(5, 3).PackLinear(), w, torch.Tensor{}, false)
+	})
+	eachKernels(t, func(name string) {
+		for _, k := range [][3]int{{1, 1, 1}, {5, 3, 10}, {6, 96, 64}, {7, 97, 65}, {13, 200, 130}, {32, 64, 10}} {
+			n, in, out := k[0], k[1], k[2]
+			xs, ws, bs, us := noise(1, n*in), noise(2, out*in), noise(3, out), noise(4, n*out)
+			for _, relu := range []bool{false, true} {
+				y, gx := make([]float64, n*out), make([]float64, n*in)
+				for i := range y {
+					r, c := i/out, i%out
+					y[i] = bs[c]
+					for j := range in {
+						y[i] += xs[r*in+j] * ws[c*in+j]
+					}
+					if relu && y[i] <= 0 {
+						y[i] = 0
+						continue
+					}
+					for j := range in {
+						gx[r*in+j] += us[i] * ws[c*in+j]
+					}
+				}
+				session(t, func(s *torch.Session) {
+					what := fmt.Sprint(name, k, relu)
+					f := func(v []float64, shape ...int64) torch.Tensor { return s.FromFloat64(v, shape...).To(torch.Float32) }
+					x, w, b := f(xs, int64(n), int64(in)).RequiresGrad_(true), f(ws, int64(out), int64(in)).RequiresGrad_(true), f(bs, int64(out))
+					got := x.LinearPacked(w.PackLinear(), w, b, relu)
+					near(t, y, got, 1e-4, what)
+					near(t, gx, s.Grad(got.Mul(f(us, int64(n), int64(out))).Sum(), x)[0], 1e-4, what)
+					if !relu {
+						near(t, values(t, x.Linear(w, torch.Tensor{}).Detach().To(torch.Float64)), x.LinearPacked(w.PackLinear(), w, torch.Tensor{}, false), 1e-4, what)
+					}
+				})
+			}
+		}
+	})
+}

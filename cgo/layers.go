@@ -54,6 +54,29 @@ func (t Tensor) Linear(weight, bias Tensor) Tensor {
 	return s.take("Linear", C.ct_linear(x, w, b, &s.out))
 }
 
+// PackLinear lays weight t [O, I] out once for many calls of LinearPacked.
+func (t Tensor) PackLinear() Tensor {
+	return t.one("PackLinear", func(s *Session, p C.ct_tensor) *C.char { return C.ct_linear_pack(p, &s.out) })
+}
+
+// LinearPacked is t.Linear(weight, bias), then Relu where relu says so. packed is weight.PackLinear(), made since weight last changed.
+// Gradients reach t only.
+func (t Tensor) LinearPacked(packed, weight, bias Tensor, relu bool) Tensor {
+	s, x, w, ok := pair("LinearPacked", t, weight)
+	if !ok {
+		return Tensor{}
+	}
+	p, ok := s.ptr("LinearPacked", packed)
+	if !ok {
+		return Tensor{}
+	}
+	b, ok := s.optional("LinearPacked", bias)
+	if !ok {
+		return Tensor{}
+	}
+	return s.take("LinearPacked", C.ct_linear_packed(x, p, w, b, flag(relu), &s.out))
+}
+
 // BatchNorm normalises over all dimensions but the second. In training it uses the batch's statistics and moves
 // mean and var [C] toward them in place by momentum; otherwise it uses mean and var.
 func (t Tensor) BatchNorm(weight, bias, mean, variance Tensor, training bool, momentum, eps float64) Tensor {

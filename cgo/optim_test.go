@@ -107,6 +107,37 @@ func split(s *torch.Session, v []float64, grad bool) []torch.Tensor {
 	return []torch.Tensor{s.FromFloat64(v[:6], 3, 2).RequiresGrad_(grad), s.FromFloat64(v[6:], 4).RequiresGrad_(grad)}
 }
 
+// The kernels' updates, in float32 and with sizes that fill no vectors.
+func TestOptimizersByKernels(t *testing.T) {
+	const n = 77
+	eachKernels(t, func(name string) {
+		for _, o := range optimizers {
+			session(t, func(s *torch.Session) {
+				f := func(v []float64) torch.Tensor { return s.FromFloat64(v, n).To(torch.Float32) }
+				want := noise(51, n)
+				p := f(want)
+				opt, rule := o.make([]torch.Tensor{p}), o.rule()
+				for step := range 5 {
+					grad, lr := noise(int64(60+step), n), 0.1/float64(step+1)
+					s.Do(func() { opt.Step([]torch.Tensor{f(grad)}, lr) })
+					rule.step(want, grad, lr)
+				}
+				near(t, want, p, 1e-5, name, o.name)
+			})
+		}
+		session(t, func(s *torch.Session) {
+			g, w, z, u := noise(1, n), noise(2, n), noise(3, n), noise(4, n)
+			f := func(v []float64) []torch.Tensor { return []torch.Tensor{s.FromFloat64(v, n).To(torch.Float32)} }
+			got := f(g)
+			s.ADMMGrad_(got, f(w), f(z), f(u), []float64{0.3})
+			for i := range g {
+				g[i] += 0.3 * (w[i] - z[i] + u[i])
+			}
+			near(t, g, got[0], 1e-5, name)
+		})
+	})
+}
+
 func TestOptimizers(t *testing.T) {
 	for _, o := range optimizers {
 		session(t, func(s *torch.Session) {

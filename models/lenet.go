@@ -55,11 +55,12 @@ func (n *leNet) Forward(x torch.Tensor, m nn.Mode) torch.Tensor {
 		}
 		x = F.MaxPoolRelu(x, 2)
 	}
-	x = n.fc1.Forward(x.Flatten(), m)
-	if n.norms[2] != nil {
-		x = n.norms[2].Forward(x, m)
+	x = x.Flatten()
+	if n.norms[2] == nil {
+		x = nn.LinearRelu(x, n.fc1, m)
+	} else {
+		x = F.Relu(n.norms[2].Forward(n.fc1.Forward(x, m), m))
 	}
-	x = F.Relu(x)
 	return F.LogSoftmax(n.fc2.Forward(x, m), 1)
 }
 

@@ -2,10 +2,13 @@ package nn
 
 import torch "rapt/cgo"
 
-// Folded holds, for each convolution of a network that batch norm follows, weights with that batch norm's running statistics in
-// them: in evaluation the two are one convolution. An attack calls a network many times with the same weights, so it folds once.
-// The weights are outside any graph: gradients reach the images only.
-type Folded map[*Conv2dModule]folded
+// Folded is a network made ready for many calls with the same weights in evaluation mode, as an attack makes them: each convolution that
+// batch norm follows has that one's running statistics in its weights, and linear layers' weights are laid out once. The weights are
+// outside any graph: gradients reach the images only.
+type Folded struct {
+	convs   map[*Conv2dModule]folded
+	linears map[*LinearModule]torch.Tensor
+}
 
 type folded struct {
 	norm         *BatchNormModule
@@ -15,7 +18,7 @@ type folded struct {
 // Fold folds root as it is now, in the innermost scope. A convolution belongs to the batch norm that is listed right after it, as in
 // PyTorch's state dicts; whether the two are one is for the network's Forward to say, by ConvNorm.
 func Fold(root Module) Folded {
-	f := Folded{}
+	f := Folded{convs: map[*Conv2dModule]folded{}, linears: map[*LinearModule]torch.Tensor{}}
 	f.walk(root)
 	return f
 }
@@ -25,9 +28,12 @@ func (f Folded) walk(m Module) {
 	for _, c := range m.Children() {
 		norm, ok := c.Module.(*BatchNormModule)
 		if ok && before != nil && before.Weight.Size(0) == norm.Weight.Numel() {
-			f[before] = fold(before, norm)
+			f.convs[before] = fold(before, norm)
 		}
 		before, _ = c.Module.(*Conv2dModule)
+		if l, ok := c.Module.(*LinearModule); ok {
+			f.linears[l] = l.Weight.PackLinear()
+		}
 		f.walk(c.Module)
 	}
 }
@@ -47,7 +53,7 @@ func fold(c *Conv2dModule, n *BatchNormModule) folded {
 
 // ConvNorm is convolution c of x followed by batch norm n and, where relu says so, ReLU.
 func ConvNorm(x torch.Tensor, c *Conv2dModule, n *BatchNormModule, m Mode, relu bool) torch.Tensor {
-	if f, ok := m.Folded[c]; ok && f.norm == n && !m.Train {
+	if f, ok := m.Folded.convs[c]; ok && f.norm == n && !m.Train {
 		o := c.Options
 		o.ReLU = relu
 		return x.Conv2d(f.weight, f.bias, o)
@@ -57,4 +63,12 @@ func ConvNorm(x torch.Tensor, c *Conv2dModule, n *BatchNormModule, m Mode, relu 
 		return y.Relu()
 	}
 	return y
+}
+
+// LinearRelu is linear layer l of x followed by ReLU.
+func LinearRelu(x torch.Tensor, l *LinearModule, m Mode) torch.Tensor {
+	if packed, ok := m.Folded.linears[l]; ok && !m.Train {
+		return x.LinearPacked(packed, l.Weight, l.Bias, true)
+	}
+	return l.Forward(x, m).Relu()
 }

@@ -46,6 +46,9 @@ func Linear(s *torch.Session, in, out int64, bias bool) *LinearModule {
 
 // Forward implements Module.
 func (l *LinearModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
+	if packed, ok := m.Folded.linears[l]; ok && !m.Train {
+		return x.LinearPacked(packed, l.Weight, l.Bias, false)
+	}
 	return m.Trace.note(l.Weight, x, x.Linear(l.Weight, l.Bias))
 }
 

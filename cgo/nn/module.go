@@ -10,7 +10,7 @@ import torch "rapt/cgo"
 type Mode struct {
 	Train     bool             // batch statistics in batch norm (and their running averages moved), dropout active
 	Generator *torch.Generator // for dropout; needed only where a network has it
-	Folded    Folded           // convolutions with their batch norm in them; in evaluation only
+	Folded    Folded           // weights made ready for many calls; in evaluation only
 	Trace     *Trace           // where convolutions and linear layers note what they do; nil: nowhere
 }
 

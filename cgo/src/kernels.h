@@ -19,7 +19,7 @@ struct Kernels {
   int width;  // floats in a vector
 
   // out[o * out_pitch + i] = bias[o] + sum over t of w[t * outs + o] * x[off[t] + i], for i in [0, n), at most flat_outs outputs at
-  // once. Reads x and writes out up to the next multiple of width past n.
+  // once. Without bias the sums are added to what out holds. Reads x and writes out up to the next multiple of width past n.
   void (*flat)(const float *x, const int32_t *off, const float *w, int64_t terms, int64_t outs, int64_t n, const float *bias, float *out,
                int64_t out_pitch);
   // sums[(o * terms + t) * width ...] += g[o * g_pitch + i] * x[off[t] + i], for i in [0, n), n a multiple of width, and that for each of
