@@ -77,7 +77,7 @@ func TestStepsAreRecorded(t *testing.T) {
 			t.Error("a warning")
 			return nil
 		})))
-		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 		require.NoError(t, p.begin(st))
 		for i := range 6 {
 			require.NoError(t, p.step(st, first(24), 0, i))
@@ -86,7 +86,7 @@ func TestStepsAreRecorded(t *testing.T) {
 		require.NotNil(t, p.lead().recorder)
 		require.NotNil(t, p.lead().recorder.graph)
 		held := p.lead().s.Live()
-		require.NoError(t, p.begin(&stage{name: "pretrain", conf: p.cfg.Pretrain}))
+		require.NoError(t, p.begin(&stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}))
 		require.Less(t, p.lead().s.Live(), held, "the next stage's begin frees the recording")
 	}, onDevice()...)
 }
@@ -95,7 +95,7 @@ func TestStepsAreRecorded(t *testing.T) {
 func TestNothingWaitsForTheGPU(t *testing.T) {
 	torchtest.CUDA(t)
 	inside(t, func(p *pipeline) {
-		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 		require.NoError(t, p.begin(st))
 		order := first(p.train.n)
 		p.lead().useOrder(order)

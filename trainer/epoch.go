@@ -94,7 +94,7 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
 	lead := p.team.members[0]
 	// First what can be interrupted: the epoch's end is done again then, and Z and U must not move twice.
-	pruned, err := p.measurePruned(ctx)
+	pruned, err := p.measurePruned(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -120,10 +120,10 @@ func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]
 }
 
 // measurePruned validates the model as it would be if it were pruned hard now, and leaves the weights as they were.
-func (p *pipeline) measurePruned(ctx context.Context) (acc accuracies, err error) {
+func (p *pipeline) measurePruned(ctx context.Context, st *stage) (acc accuracies, err error) {
 	lead := p.team.members[0]
 	lead.s.Do(func() {
-		now := p.plan.pruneNow(lead)
+		now := st.plan.pruneNow(lead)
 		var kept []torch.Tensor
 		for _, w := range now.params {
 			kept = append(kept, w.Detach().Clone())

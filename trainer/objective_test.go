@@ -213,7 +213,7 @@ func TestAttackOfTraining(t *testing.T) {
 		{"adversary.norm=Linf", "adversary.epsilon=0.15"},
 	} {
 		inside(t, func(p *pipeline) {
-			st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+			st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 			require.NoError(t, p.begin(st))
 			assert.False(t, st.target.natural)
 			assert.Equal(t, float64(p.cfg.Adversary.Epsilon), st.target.attack.Epsilon)

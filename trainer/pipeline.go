@@ -25,7 +25,8 @@ type pipeline struct {
 	options RunOptions
 	spec    models.Spec
 	parts   *datasets.Parts
-	plan    *pruning
+	plan    *pruning          // of the last step
+	plans   []*pruning        // of each step of pruning
 	attack  adversarial.PGD   // trained against, and validated with
 	judges  []adversarial.PGD // the test's
 
@@ -155,7 +156,7 @@ func (p *pipeline) fits() error {
 		if err != nil {
 			return err
 		}
-		if _, err := newPruning(p.cfg, model); err != nil {
+		if _, err := newPrunings(p.cfg, model); err != nil {
 			return err
 		}
 		return (&team{members: []*member{newMember(0, s, model)}}).loadFrom(p.cfg.Model.Load)
@@ -188,21 +189,30 @@ func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
 	if s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
 		model.ToChannelsLast()
 	}
-	p.plan, err = newPruning(p.cfg, model)
-	return model, err
+	p.plans, err = newPrunings(p.cfg, model)
+	if err != nil {
+		return nil, err
+	}
+	p.plan = p.plans[len(p.plans)-1]
+	return model, nil
 }
 
 // initial puts the model where a run begins: initialised, or loaded from model.load.
 func (p *pipeline) initial() error {
+	if err := p.initialise("init"); err != nil {
+		return err
+	}
+	return p.team.loadFrom(p.cfg.Model.Load)
+}
+
+// initialise draws the model's weights anew. name tells one draw from another.
+func (p *pipeline) initialise(name string) error {
 	lead := p.team.members[0]
-	if err := nn.Init(lead.model.Module, p.spec.Init, lead.s.NewGenerator(key(p.cfg.Run.Seed, "init"))); err != nil {
+	if err := nn.Init(lead.model.Module, p.spec.Init, lead.s.NewGenerator(key(p.cfg.Run.Seed, name))); err != nil {
 		return err
 	}
 	lead.model.ResetBuffers()
 	p.team.spread()
-	if err := p.team.loadFrom(p.cfg.Model.Load); err != nil {
-		return err
-	}
 	return lead.s.Err()
 }
 

@@ -29,7 +29,7 @@ func losses(t *testing.T, steps int, sets ...string) []float64 {
 func lossesFrom(t *testing.T, state [][]byte, steps int, sets ...string) (out []float64) {
 	t.Helper()
 	inside(t, func(p *pipeline) {
-		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 		require.NoError(t, p.begin(st))
 		setState(p.lead(), state)
 		batch := p.cfg.Data.BatchSize
@@ -91,7 +91,7 @@ func TestBFloat16EvaluatesInFloat32(t *testing.T) {
 	var state [][]byte
 	var short accuracies
 	inside(t, func(p *pipeline) {
-		st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+		st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 		require.NoError(t, p.begin(st))
 		for i := range 6 {
 			require.NoError(t, p.step(st, first(24), 0, i))
@@ -129,7 +129,7 @@ func TestPrecisionIsRecorded(t *testing.T) {
 		}
 		p.cfg.Run.CUDAGraphs = false
 		assert.Equal(t, "no: run.cuda_graphs is false", p.graphs(torch.CUDA(0)))
-		require.NoError(t, p.begin(&stage{name: "pretrain", conf: p.cfg.Pretrain}))
+		require.NoError(t, p.begin(&stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}))
 		assert.Nil(t, p.lead().recorder)
 	})
 }

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,48 +21,87 @@ type pruning struct {
 	entries []nn.Entry   // the weights that reports list: all that the type could prune
 }
 
-// newPruning resolves the config's ratios against a model. Its handles belong to the model's session.
-func newPruning(cfg *config.Config, model *models.Model) (*pruning, error) {
+// newPrunings resolves the config's ratios against a model, for each step of pruning. Handles belong to the model's session.
+func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 	kind, err := admm.ParseType(cfg.Prune.SparsityType)
 	if err != nil {
 		return nil, cfg.Errorf("prune.sparsity_type", "%v", err)
 	}
-	pr := &pruning{kind: kind, entries: weights(model, kind)}
-	var infos []admm.Info
-	var all []nn.Entry // every weight
-	var at []int       // its place among the parameters
+	all := prunable(model)
+	var out []*pruning
+	for i := range cfg.Prune.Steps.N() {
+		pr := &pruning{kind: kind, entries: weights(model, kind)}
+		if prunes(cfg) {
+			ratios, err := admm.Resolve(kind, selection(cfg, i), all.infos)
+			if err != nil {
+				return nil, cfg.Errorf(badKey(cfg, err), "%v", err)
+			}
+			pr.choose(all, ratios, func(last float64) float64 { return cfg.Prune.Steps.At(i, last) })
+		}
+		out = append(out, pr)
+	}
+	return out, nil
+}
+
+// prunes tells whether any stage removes weights.
+func prunes(cfg *config.Config) bool {
+	return cfg.ADMM.Epochs > 0 || cfg.Retrain.Epochs > 0 || slices.Contains(cfg.Evaluate.Baselines, "one_shot") || slices.Contains(cfg.Evaluate.Baselines, "scratch")
+}
+
+// selection is what step i of pruning is given.
+func selection(cfg *config.Config, i int) admm.Selection {
+	step := cfg.Prune.Step(i)
+	sel := admm.Selection{Ratio: float64(step.Ratio)}
+	for _, r := range step.Ratios {
+		sel.Ratios = append(sel.Ratios, admm.LayerRatio{Layer: r.Layer, Ratio: float64(r.Ratio)})
+	}
+	return sel
+}
+
+// choose takes the layers with a ratio above 0, and of each the part that this step removes.
+func (pr *pruning) choose(all everyWeight, ratios []float64, part func(last float64) float64) {
+	for i, r := range ratios {
+		if r > 0 {
+			pr.layers = append(pr.layers, admm.Layer{Name: all.entries[i].Name, Weight: *all.entries[i].Tensor, Ratio: part(r)})
+			pr.index = append(pr.index, all.at[i])
+			if pr.kind == admm.BNFilter {
+				pr.shifts = append(pr.shifts, all.at[i]+1)
+			}
+		}
+	}
+}
+
+// scaled is the pruning with each ratio changed by f.
+func (pr *pruning) scaled(f func(ratio float64) float64) *pruning {
+	out := *pr
+	out.layers = slices.Clone(pr.layers)
+	for i := range out.layers {
+		out.layers[i].Ratio = f(out.layers[i].Ratio)
+	}
+	return &out
+}
+
+// everyWeight is what of a model could be pruned by any type, aligned.
+type everyWeight struct {
+	infos   []admm.Info
+	entries []nn.Entry
+	at      []int // places among the parameters
+}
+
+func prunable(model *models.Model) everyWeight {
+	var all everyWeight
 	place := 0
 	for _, e := range model.State {
 		if e.Buffer {
 			continue
 		}
 		if strings.HasSuffix(e.Name, "weight") {
-			infos = append(infos, admm.Info{Name: e.Name, Layer: e.Layer, Kind: kinds[e.Kind], Shape: e.Tensor.Shape()})
-			all, at = append(all, e), append(at, place)
+			all.infos = append(all.infos, admm.Info{Name: e.Name, Layer: e.Layer, Kind: kinds[e.Kind], Shape: e.Tensor.Shape()})
+			all.entries, all.at = append(all.entries, e), append(all.at, place)
 		}
 		place++
 	}
-	if cfg.ADMM.Epochs == 0 && cfg.Retrain.Epochs == 0 && !slices.Contains(cfg.Evaluate.Baselines, "one_shot") {
-		return pr, nil // nothing is pruned
-	}
-	sel := admm.Selection{Ratio: float64(cfg.Prune.Ratio)}
-	for _, r := range cfg.Prune.Ratios {
-		sel.Ratios = append(sel.Ratios, admm.LayerRatio{Layer: r.Layer, Ratio: float64(r.Ratio)})
-	}
-	ratios, err := admm.Resolve(kind, sel, infos)
-	if err != nil {
-		return nil, cfg.Errorf(badKey(cfg, err), "%v", err)
-	}
-	for i, r := range ratios {
-		if r > 0 {
-			pr.layers = append(pr.layers, admm.Layer{Name: all[i].Name, Weight: *all[i].Tensor, Ratio: r})
-			pr.index = append(pr.index, at[i])
-			if kind == admm.BNFilter {
-				pr.shifts = append(pr.shifts, at[i]+1)
-			}
-		}
-	}
-	return pr, nil
+	return all
 }
 
 // weights are the entries that a sparsity type could prune: batch-norm scales, or all other weights.
@@ -86,6 +126,9 @@ func badKey(cfg *config.Config, err error) string {
 			}
 		}
 	}
+	if len(cfg.Prune.Steps.List) > 0 {
+		return "prune.steps"
+	}
 	return "prune.ratio"
 }
 
@@ -97,17 +140,90 @@ type masks struct {
 	names  []string
 }
 
+// masking says which weights a stage holds at zero.
+type masking struct {
+	from    maskFrom
+	of      string // for maskOf: the stage whose best model has the zeros
+	gradual int    // for pruneFirst: prune again before each of so many epochs, by and by to the plan's ratios
+}
+
+type maskFrom int
+
+const (
+	nothing    maskFrom = iota
+	pruneFirst          // what the plan removes of the weights that the stage starts from
+	itsZeros            // the zeros that it starts with
+	maskOf              // another model's zeros
+)
+
+// masksOf makes what st holds at zero, from the model it starts with; nil where that is nothing.
+func (p *pipeline) masksOf(st *stage) (*masks, error) {
+	lead := p.team.members[0]
+	switch st.mask.from {
+	case pruneFirst:
+		return st.plan.graduallyAt(st, 0).pruneNow(lead), nil
+	case itsZeros:
+		return st.plan.masksBy(lead, func(_ string, w torch.Tensor) (torch.Tensor, error) { return nonzero(w), nil })
+	case maskOf:
+		if !p.run.HasCheckpoint(st.mask.of, "best") {
+			return nil, &InputError{fmt.Errorf("stage %s takes its mask from %s, which %s does not hold yet: run that stage first", st.name, st.mask.of, p.run.Dir)}
+		}
+		model, _, _, err := p.run.LoadCheckpoint(st.mask.of, "best")
+		if err != nil {
+			return nil, err
+		}
+		return st.plan.masksBy(lead, func(name string, w torch.Tensor) (torch.Tensor, error) {
+			stored, ok := model.Get(name)
+			if !ok {
+				return torch.Tensor{}, &InputError{fmt.Errorf("%s lacks %s", p.run.CheckpointPath(st.mask.of, "best"), name)}
+			}
+			its := w.ZerosLike()
+			err := fill(lead.s, its, stored)
+			return nonzero(its), err
+		})
+	}
+	return nil, nil
+}
+
+// graduallyAt is the plan as gradual pruning has it in an epoch: the cubic schedule of Zhu and Gupta (arXiv 1710.01878).
+func (pr *pruning) graduallyAt(st *stage, epoch int) *pruning {
+	if n := st.mask.gradual; n > 0 && epoch+1 < n {
+		rest := 1 - float64(epoch+1)/float64(n)
+		return pr.scaled(func(r float64) float64 { return r * (1 - rest*rest*rest) })
+	}
+	return pr
+}
+
+func nonzero(w torch.Tensor) torch.Tensor {
+	return w.ZerosLike().Copy_(w.Detach().NeScalar(0).To(torch.Float32))
+}
+
 // pruneNow makes the masks of the model's present weights, in the innermost scope.
 func (pr *pruning) pruneNow(lead *member) *masks {
+	ratio := map[string]float64{}
+	for _, l := range pr.layers {
+		ratio[l.Name] = l.Ratio
+	}
+	k, _ := pr.masksBy(lead, func(name string, w torch.Tensor) (torch.Tensor, error) {
+		return admm.Mask(w, pr.kind, ratio[name]), nil
+	})
+	return k
+}
+
+// masksBy makes a mask of each pruned layer by f, in the innermost scope. A scale's mask is its shift's too.
+func (pr *pruning) masksBy(lead *member, f func(name string, w torch.Tensor) (torch.Tensor, error)) (*masks, error) {
 	k := &masks{}
 	for i, l := range pr.layers {
-		mask := admm.Mask(l.Weight, pr.kind, l.Ratio)
+		mask, err := f(l.Name, l.Weight)
+		if err != nil {
+			return nil, err
+		}
 		k.add(lead, l.Name, pr.index[i], mask)
 		if pr.shifts != nil {
 			k.add(lead, strings.TrimSuffix(l.Name, "weight")+"bias", pr.shifts[i], mask)
 		}
 	}
-	return k
+	return k, nil
 }
 
 func (k *masks) add(lead *member, name string, at int, mask torch.Tensor) {

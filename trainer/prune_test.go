@@ -18,7 +18,7 @@ import (
 func TestPenaltyInAStep(t *testing.T) {
 	for _, workers := range []string{"run.workers=1", "run.workers=2"} {
 		inside(t, func(p *pipeline) {
-			st := &stage{name: "admm", conf: p.cfg.ADMM, admm: true}
+			st := &stage{name: "admm", conf: p.cfg.ADMM, plan: p.plan, admm: true}
 			require.NoError(t, p.begin(st))
 			m := p.lead()
 			ids := first(24)
@@ -55,16 +55,16 @@ func TestMeasurePrunedLeavesTheWeights(t *testing.T) {
 	} {
 		inside(t, func(p *pipeline) {
 			m := p.lead()
-			st := &stage{name: "pretrain", conf: p.cfg.Pretrain}
+			st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 			require.NoError(t, p.begin(st))
 			for i := range 5 {
 				require.NoError(t, p.step(st, first(48), 0, i))
 			}
 			before := values(t, m.params...)
-			acc, err := p.measurePruned(context.Background())
+			acc, err := p.measurePruned(context.Background(), st)
 			require.NoError(t, err)
 			assert.Equal(t, before, values(t, m.params...), "bit by bit")
-			_, err = p.measurePruned(EndsAfter(0))
+			_, err = p.measurePruned(EndsAfter(0), st)
 			require.ErrorIs(t, err, ErrInterrupted)
 			assert.Equal(t, before, values(t, m.params...), "also when it is interrupted")
 
@@ -85,7 +85,7 @@ func TestMeasurePrunedLeavesTheWeights(t *testing.T) {
 func TestRevived(t *testing.T) {
 	inside(t, func(p *pipeline) {
 		m := p.lead()
-		st := &stage{name: "retrain", conf: p.cfg.Retrain, masked: true}
+		st := &stage{name: "retrain", conf: p.cfg.Retrain, plan: p.plan, mask: masking{from: pruneFirst}}
 		require.NoError(t, p.begin(st))
 		count := func() float64 {
 			n, err := st.masks.revived(m.s)
@@ -114,7 +114,7 @@ func TestRevived(t *testing.T) {
 // Steps of a masked stage move what is kept, and leave what is pruned at exactly zero.
 func TestMaskedSteps(t *testing.T) {
 	inside(t, func(p *pipeline) {
-		st := &stage{name: "retrain", conf: p.cfg.Retrain, masked: true}
+		st := &stage{name: "retrain", conf: p.cfg.Retrain, plan: p.plan, mask: masking{from: pruneFirst}}
 		require.NoError(t, p.begin(st))
 		before := values(t, st.masks.params...)
 		for i := range 3 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,11 +18,14 @@ import (
 // stage is one training of the model: pretrain, admm, retrain or a baseline.
 type stage struct {
 	name     string
+	section  string // of the config, which describes it: pretrain, admm or retrain
 	conf     config.Stage
-	from     string // the stage whose best model it starts from; empty: the initial model
-	natural  bool   // trains on images as they are, whatever training.method says
-	masked   bool   // prunes hard first and holds the mask
-	admm     bool
+	plan     *pruning
+	from     string  // the stage whose best model it starts from; empty: the initial model
+	fresh    bool    // from "" it starts from an initialisation of its own, not the run's
+	natural  bool    // trains on images as they are, whatever training.method says
+	admm     bool    // nears the weights to their pruned copy
+	mask     masking // what is zero from the beginning, and stays so
 	baseline bool
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
@@ -89,7 +91,8 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 func (p *pipeline) begin(st *stage) error {
 	lead := p.team.members[0]
 	resumed := st.saved.Stage != ""
-	if err := p.startModel(st, resumed); err != nil {
+	err := p.startModel(st, resumed)
+	if err != nil {
 		return err
 	}
 	switch st.conf.Optimizer {
@@ -104,10 +107,10 @@ func (p *pipeline) begin(st *stage) error {
 		short: p.cfg.Run.Precision == "bf16"}
 	p.record()
 	if st.admm {
-		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+		st.split = admm.New(lead.s, st.plan.layers, admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
 	}
-	if st.masked {
-		st.masks = p.plan.pruneNow(lead)
+	if st.masks, err = p.masksOf(st); err != nil {
+		return err
 	}
 	if resumed {
 		if err := p.restore(st); err != nil {
@@ -134,6 +137,10 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	steps := p.stepsPerEpoch()
 	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)
 	defer p.progress.Done()
+	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
+		st.masks = st.plan.graduallyAt(st, epoch).pruneNow(p.team.members[0])
+		st.masks.apply(p.team.members[0].s)
+	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {
 			return p.interrupted(st)
@@ -189,8 +196,8 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	p.team.reduce()
 	lead := p.team.members[0]
 	if st.split != nil {
-		grads := make([]torch.Tensor, len(p.plan.index))
-		for k, at := range p.plan.index {
+		grads := make([]torch.Tensor, len(st.plan.index))
+		for k, at := range st.plan.index {
 			grads[k] = lead.grads[at]
 		}
 		st.split.AddGrad(grads)
@@ -210,18 +217,7 @@ func (p *pipeline) notFinite(st *stage, epoch, i int) error {
 	if p.run != nil && p.run.HasCheckpoint(st.name, "last") { // a probe has no run
 		kept = "the last good checkpoint is " + p.run.CheckpointPath(st.name, "last")
 	}
-	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: a lower %s.lr may help; %s", st.name, epoch+1, i+1, st.section(), kept)
-}
-
-// section is the part of the config that the stage is described by.
-func (st *stage) section() string {
-	switch {
-	case st.masked:
-		return "retrain"
-	case st.admm:
-		return "admm"
-	}
-	return "pretrain"
+	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: a lower %s.lr may help; %s", st.name, epoch+1, i+1, st.section, kept)
 }
 
 func (p *pipeline) stepsPerEpoch() int {
@@ -323,65 +319,13 @@ func (p *pipeline) saveDone(st *stage) error {
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", 100*x) }
 
-// stages are those of the config, in order, with the run's steps before each.
-func (p *pipeline) stages() ([]*stage, error) {
-	c := p.cfg
-	all := []*stage{
-		{name: "pretrain", conf: c.Pretrain},
-		{name: "admm", conf: c.ADMM, admm: true},
-		{name: "retrain", conf: c.Retrain, masked: true},
-	}
-	var out []*stage
-	from := ""
-	for _, st := range all {
-		if st.conf.Epochs == 0 {
-			continue
-		}
-		st.from, from = from, st.name
-		out = append(out, st)
-	}
-	out = append(out, p.baselines(out)...)
-	offset := int64(0)
-	chosen := false
-	for _, st := range out {
-		st.offset = offset
-		offset += int64(st.conf.Epochs) * int64(p.stepsPerEpoch())
-		st.chosen = p.options.Stages == nil || slices.Contains(p.options.Stages, st.name)
-		chosen = chosen || st.chosen
-	}
-	if !chosen {
-		return nil, &InputError{fmt.Errorf("the config has no epochs for stage %s", p.options.Stages[0])}
-	}
-	return out, nil
-}
-
-// baselines are the further models that evaluate.baselines asks for.
-func (p *pipeline) baselines(main []*stage) []*stage {
-	var out []*stage
-	for _, b := range p.cfg.Evaluate.Baselines {
-		switch b {
-		case "natural":
-			conf := p.cfg.Pretrain
-			out = append(out, &stage{name: "natural", conf: conf, natural: true, baseline: true})
-		case "one_shot":
-			from := ""
-			if len(main) > 0 && main[0].name == "pretrain" {
-				from = "pretrain"
-			}
-			out = append(out, &stage{name: "one_shot", from: from, masked: true, baseline: true})
-			if p.cfg.Retrain.Epochs > 0 {
-				out = append(out, &stage{name: "one_shot_retrain", conf: p.cfg.Retrain, from: from, masked: true, baseline: true})
-			}
-		}
-	}
-	return out
-}
-
 // startModel loads what the stage starts from, or its own last model.
 func (p *pipeline) startModel(st *stage, resumed bool) error {
 	switch {
 	case resumed:
 		return nil // restore brings the model
+	case st.from == "" && st.fresh:
+		return p.initialise(st.name)
 	case st.from == "":
 		return p.initial()
 	case !p.run.HasCheckpoint(st.from, "best"):

@@ -93,6 +93,8 @@ type Prune struct {
 	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column or bn_filter; weight and channel are accepted for the first two
 	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0
 	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
+	Steps        Steps        `yaml:"steps"`         // progressive pruning: a list of ratios, or {count, shape: paper, cubic or linear}; default one step
+	HoldZeros    bool         `yaml:"hold_zeros"`    // zeros of the model that ADMM starts from stay zero, as they do from step to step; default false
 }
 
 // LayerRatio is one layer's ratio. Layer is a state-dict name (conv1.weight), one without its .weight, or an ordinal (conv1, fc2, bn3).
@@ -116,9 +118,10 @@ type Stage struct {
 	WarmupEpochs int    `yaml:"warmup_epochs"` // epochs over which the rate grows linearly to LR
 
 	// The ADMM stage's own (arXiv 1903.12561, section 4), refused in the others.
-	Rho         Number `yaml:"rho,omitempty"`          // weight of the quadratic penalty; default 1e-3
-	RhoGrowth   Number `yaml:"rho_growth,omitempty"`   // rho is multiplied by it at every update; default 1.3
-	UpdateEvery int    `yaml:"update_every,omitempty"` // epochs between updates of Z and U
+	Rho           Number `yaml:"rho,omitempty"`             // weight of the quadratic penalty; default 1e-3
+	RhoGrowth     Number `yaml:"rho_growth,omitempty"`      // rho is multiplied by it at every update; default 1.3
+	RhoStepGrowth Number `yaml:"rho_step_growth,omitempty"` // and by it from one step of prune.steps to the next; default 2
+	UpdateEvery   int    `yaml:"update_every,omitempty"`    // epochs between updates of Z and U
 }
 
 // Evaluate says what the finished models are measured with.
@@ -126,5 +129,5 @@ type Evaluate struct {
 	Attacks   []string `yaml:"attacks"`   // pgd-N, N steps; see ParseAttack
 	StepSize  Number   `yaml:"step_size"` // 0: adversary.step_size for the adversary's own attack, else 2.5*epsilon/steps
 	Epsilon   Number   `yaml:"epsilon"`   // 0: adversary.epsilon
-	Baselines []string `yaml:"baselines"` // natural and one_shot: further rows of the final table
+	Baselines []string `yaml:"baselines"` // natural, one_shot, gradual, scratch, mask and lottery: further rows of the final table
 }

@@ -98,6 +98,10 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 		d.ratios(at, value)
 		return
 	}
+	if path == "prune.steps" {
+		d.steps(at, value)
+		return
+	}
 	field := fieldOf(reflect.ValueOf(d.cfg).Elem(), section)
 	if need := decodeValue(fieldOf(field, key), value); need != "" {
 		d.problems.add(at, "%s %s: %s", path, describe(value), need)

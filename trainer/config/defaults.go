@@ -91,6 +91,7 @@ func (c *Config) complete() {
 	c.completeStage("retrain", &c.Retrain, usual)
 	fill(c, "admm.rho", &c.ADMM.Rho, 1e-3)
 	fill(c, "admm.rho_growth", &c.ADMM.RhoGrowth, 1.3)
+	fill(c, "admm.rho_step_growth", &c.ADMM.RhoStepGrowth, 2)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)
 
 	fill(c, "evaluate.attacks", &c.Evaluate.Attacks, []string{usual.attack})

@@ -124,7 +124,7 @@ func TestWrongValues(t *testing.T) {
 		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0 is needed"},
 		{"evaluate: {attacks: [fgsm]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: "fgsm" is not an attack: pgd-N is one of N steps, such as pgd-40`},
 		{"evaluate: {attacks: [pgd-4, pgd-4]}", "configs/x.yaml:4: evaluate.attacks holds pgd-4 twice"},
-		{"evaluate: {baselines: [naturl]}", `configs/x.yaml:4: evaluate.baselines holds "naturl": natural and one_shot are known`},
+		{"evaluate: {baselines: [naturl]}", `configs/x.yaml:4: evaluate.baselines holds "naturl": natural, one_shot, gradual, scratch, mask and lottery are known`},
 		{"evaluate: {baselines: [natural, natural]}", "configs/x.yaml:4: evaluate.baselines holds natural twice"},
 		{"evaluate: {baselines: [one_shot]}", "configs/x.yaml:4: evaluate.baselines holds one_shot, but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed"},
 	})
@@ -238,5 +238,5 @@ func TestValidateWithoutAFile(t *testing.T) {
 	cfg.Pretrain.LR = Number(math.Inf(1))
 	cfg.Prune.Ratios = []LayerRatio{{Layer: "a"}, {Layer: "a"}}
 	assert.EqualError(t, cfg.Validate(), "adversary.epsilon is NaN: a number above 0 is needed\nprune.ratios.a is given twice\n"+
-		"pretrain.lr is +Inf: a number above 0 is needed\nretrain has rho, rho_growth or update_every, which only the admm section has")
+		"pretrain.lr is +Inf: a number above 0 is needed\nretrain has rho, rho_growth, rho_step_growth or update_every, which only the admm section has")
 }

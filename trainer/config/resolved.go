@@ -23,20 +23,17 @@ func (c *Config) YAML() []byte {
 
 // MarshalYAML writes the ratios as the mapping they are read from, in their order.
 func (p Prune) MarshalYAML() (any, error) {
-	ratios := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for _, one := range p.Ratios {
-		var layer, ratio yaml.Node
-		layer.SetString(one.Layer)
-		if err := ratio.Encode(one.Ratio); err != nil {
-			return nil, err
-		}
-		ratios.Content = append(ratios.Content, &layer, &ratio)
+	ratios, err := ratioNode(p.Ratios)
+	if err != nil {
+		return nil, err
 	}
 	return struct {
-		SparsityType string    `yaml:"sparsity_type"`
-		Ratio        Number    `yaml:"ratio"`
-		Ratios       yaml.Node `yaml:"ratios"`
-	}{p.SparsityType, p.Ratio, ratios}, nil
+		SparsityType string     `yaml:"sparsity_type"`
+		Ratio        Number     `yaml:"ratio"`
+		Ratios       *yaml.Node `yaml:"ratios"`
+		Steps        Steps      `yaml:"steps"`
+		HoldZeros    bool       `yaml:"hold_zeros"`
+	}{p.SparsityType, p.Ratio, ratios, p.Steps, p.HoldZeros}, nil
 }
 
 // Where a run's files lie, what it runs on and how it reports change nothing in its result, but for rounding. run.workers
@@ -67,10 +64,19 @@ func sameValue(a, b reflect.Value) bool {
 	if ratios, ok := a.Interface().([]LayerRatio); ok {
 		return slices.Equal(sorted(ratios), sorted(b.Interface().([]LayerRatio)))
 	}
+	if steps, ok := a.Interface().(Steps); ok {
+		return sameSteps(steps, b.Interface().(Steps))
+	}
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true
 	}
 	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+func sameSteps(a, b Steps) bool {
+	return a.Count == b.Count && a.Shape == b.Shape && slices.EqualFunc(a.List, b.List, func(a, b Step) bool {
+		return a.Ratio == b.Ratio && slices.Equal(sorted(a.Ratios), sorted(b.Ratios))
+	})
 }
 
 // sorted leaves out what does not matter: the order and the lines.

@@ -18,7 +18,7 @@ var (
 	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter"}
 	optimizers    = []string{"sgd", "adam"}
 	schedules     = []string{"constant", "multistep", "cosine"}
-	baselines     = []string{"natural", "one_shot"}
+	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
 )
 
 // Validate checks a Config, which need not come from Load: one sentence a problem, as an *Error. Load has done it already.
@@ -198,6 +198,7 @@ func (v *checker) prune(p *Prune) {
 		seen[one.Layer] = true
 		v.ratio(key, one.Ratio)
 	}
+	v.steps(p)
 }
 
 func (v *checker) ratio(key string, ratio Number) {
@@ -213,8 +214,10 @@ func (v *checker) ratio(key string, ratio Number) {
 }
 
 // any tells whether something is to be pruned.
-func (p *Prune) any() bool {
-	return p.Ratio > 0 || slices.ContainsFunc(p.Ratios, func(one LayerRatio) bool { return one.Ratio > 0 })
+func (p *Prune) any() bool { return len(p.Steps.List) > 0 || Step{p.Ratio, p.Ratios}.any() }
+
+func (s Step) any() bool {
+	return s.Ratio > 0 || slices.ContainsFunc(s.Ratios, func(one LayerRatio) bool { return one.Ratio > 0 })
 }
 
 func (v *checker) evaluate(e *Evaluate) {
@@ -235,16 +238,11 @@ func (v *checker) evaluate(e *Evaluate) {
 	}
 	for _, name := range e.Baselines {
 		if !slices.Contains(baselines, name) {
-			v.fail("evaluate.baselines", "holds %q: natural and one_shot are known", clip(name))
+			v.fail("evaluate.baselines", "holds %q: %s are known", clip(name), listing(baselines))
 		} else if seen[name] {
 			v.fail("evaluate.baselines", "holds %s twice", name)
 		}
 		seen[name] = true
 	}
-	if slices.Contains(e.Baselines, "natural") && v.cfg.Pretrain.Epochs == 0 {
-		v.relate("evaluate.baselines", "holds natural, which is trained as the pretrain section says: pretrain.epochs above 0 is needed")
-	}
-	if slices.Contains(e.Baselines, "one_shot") && !v.cfg.Prune.any() {
-		v.relate("evaluate.baselines", "holds one_shot, but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed")
-	}
+	v.baselines(e.Baselines)
 }

@@ -21,8 +21,8 @@ func (v *checker) stage(name string, s *Stage) {
 		v.fail(key("gamma"), "is %v: a number above 0 and at most 1 is needed", s.Gamma)
 	}
 	v.atLeast(key("warmup_epochs"), s.WarmupEpochs, 0)
-	if name != "admm" && (s.Rho != 0 || s.RhoGrowth != 0 || s.UpdateEvery != 0) {
-		v.fail(name, "has rho, rho_growth or update_every, which only the admm section has")
+	if name != "admm" && (s.Rho != 0 || s.RhoGrowth != 0 || s.RhoStepGrowth != 0 || s.UpdateEvery != 0) {
+		v.fail(name, "has rho, rho_growth, rho_step_growth or update_every, which only the admm section has")
 	}
 	if s.Epochs > 0 {
 		v.stageRelations(name, s)
@@ -61,6 +61,9 @@ func (v *checker) admm(s *Stage) {
 	if !(s.RhoGrowth >= 1) {
 		v.fail("admm.rho_growth", "is %v: a factor of 1 or more is needed", s.RhoGrowth)
 	}
+	if !(s.RhoStepGrowth >= 1) {
+		v.fail("admm.rho_step_growth", "is %v: a factor of 1 or more is needed", s.RhoStepGrowth)
+	}
 	v.atLeast("admm.update_every", s.UpdateEvery, 1)
 }
 
@@ -77,5 +80,25 @@ func (v *checker) stages(c *Config) {
 	}
 	if c.Retrain.Epochs > 0 {
 		v.relate("retrain.epochs", "is %d, but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed", c.Retrain.Epochs)
+	}
+}
+
+// baselines checks that each has what it is trained by.
+func (v *checker) baselines(names []string) {
+	needs := func(name, what string, have bool) {
+		if slices.Contains(names, name) && !have {
+			v.relate("evaluate.baselines", "holds %s, %s", name, what)
+		}
+	}
+	c := v.cfg
+	for _, name := range []string{"natural", "scratch", "mask", "lottery"} {
+		needs(name, "which is trained as the pretrain section says: pretrain.epochs above 0 is needed", c.Pretrain.Epochs > 0)
+	}
+	for _, name := range []string{"one_shot", "gradual", "scratch"} {
+		needs(name, "but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed", c.Prune.any())
+	}
+	needs("gradual", "which is trained as the retrain section says: retrain.epochs above 0 is needed", c.Retrain.Epochs > 0)
+	for _, name := range []string{"mask", "lottery"} {
+		needs(name, "whose mask is that of the retrained model: retrain.epochs above 0 is needed", c.Retrain.Epochs > 0)
 	}
 }

@@ -1,6 +1,9 @@
 package metrics
 
-import "slices"
+import (
+	"crypto/sha256"
+	"fmt"
+)
 
 // Report is report.json, and what `rapt eval --json` prints. Accuracies and
 // sparsities are fractions in [0, 1]. A run's report has Stages; its accuracies
@@ -78,6 +81,8 @@ type LayerSparsity struct {
 	ZeroFilters int64   `json:"zero_filters"` // rows that are zero throughout
 	Columns     int64   `json:"columns"`
 	ZeroColumns int64   `json:"zero_columns"`
+	// MaskSHA256 tells masks apart: the SHA-256 of one byte a weight, row-major, 1 where it is kept and 0 where it is zero.
+	MaskSHA256 string `json:"mask_sha256"`
 }
 
 // LayerOf counts a tensor's zeros. data is row-major and has product(shape)
@@ -95,13 +100,14 @@ func LayerOf(name string, shape []int64, data []float32) LayerSparsity {
 	cols := len(data) / rows
 	l.Filters, l.Columns = int64(rows), int64(cols)
 	alive := make([]bool, cols)
-	for row := range slices.Chunk(data, cols) {
+	mask := make([]byte, len(data))
+	for i := range rows {
 		kept := false
-		for j, v := range row {
+		for j, v := range data[i*cols : (i+1)*cols] {
 			if v == 0 {
 				l.Zeros++
 			} else {
-				kept, alive[j] = true, true
+				kept, alive[j], mask[i*cols+j] = true, true, 1
 			}
 		}
 		if !kept {
@@ -114,6 +120,7 @@ func LayerOf(name string, shape []int64, data []float32) LayerSparsity {
 		}
 	}
 	l.Sparsity = float64(l.Zeros) / float64(l.Numel)
+	l.MaskSHA256 = fmt.Sprintf("%x", sha256.Sum256(mask))
 	return l
 }
 

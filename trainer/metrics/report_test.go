@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -20,7 +22,8 @@ func TestLayerOf(t *testing.T) {
 		3, 4, 0, 0,
 	})
 	assert.Equal(t, LayerSparsity{Name: "conv1.weight", Shape: []int64{3, 2, 1, 2}, Numel: 12, Zeros: 8,
-		Sparsity: 8. / 12, Filters: 3, ZeroFilters: 1, Columns: 4, ZeroColumns: 1}, l)
+		Sparsity: 8. / 12, Filters: 3, ZeroFilters: 1, Columns: 4, ZeroColumns: 1,
+		MaskSHA256: fmt.Sprintf("%x", sha256.Sum256([]byte{1, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0}))}, l)
 
 	bn := LayerOf("bn1.weight", []int64{4}, []float32{0, 1, 0, 1})
 	assert.Equal(t, []int64{4, 2, 1, 0}, []int64{bn.Filters, bn.ZeroFilters, bn.Columns, bn.ZeroColumns})
@@ -98,7 +101,7 @@ func TestReportHasTheContractsShape(t *testing.T) {
 		"loss", "sparsity", "compression"}, keys(t, r.Stages[0]))
 	assert.Equal(t, []string{"type", "weights", "zeros", "sparsity", "compression", "layers"}, keys(t, r.Sparsity))
 	assert.Equal(t, []string{"name", "shape", "numel", "zeros", "sparsity", "filters", "zero_filters", "columns",
-		"zero_columns"}, keys(t, r.Sparsity.Layers[0]))
+		"zero_columns", "mask_sha256"}, keys(t, r.Sparsity.Layers[0]))
 	r.Stages, r.Baselines, r.WorstCaseAccuracy = nil, nil, nil
 	assert.NotContains(t, keys(t, r), "stages")
 	assert.NotContains(t, keys(t, r), "worst_case_accuracy")
