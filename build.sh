@@ -299,6 +299,7 @@ case "${1:-}" in
     exec bin/rapt run configs/quickstart.yaml --overwrite "${@:2}"
     ;;
   test)
+    if has apt-get && may_install; then want_python=yes; fi # else the benchmarks' reference is not tested, and says so
     build
     run_tests
     ;;
