@@ -160,3 +160,13 @@ func TestPrunedBaselines(t *testing.T) {
 	}
 	assert.Len(t, hashes, len(r.Sparsity.Layers))
 }
+
+// Of gradual pruning, only a model with all of its zeros is chosen, even where those before it did better.
+func TestGradualIsChosenAtItsEnd(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "training.method=natural", "data.train_limit=800", "data.validation=100", "prune.ratio=0.97",
+		"pretrain.epochs=5", "pretrain.lr=3e-3", "pretrain.lr_schedule=constant", "admm.epochs=2", "retrain.epochs=1", "retrain.lr=1e-6", "evaluate.baselines=[gradual]")
+	r := run(t, cfg)
+	epochs := ofEpochs(t, folder(cfg), "gradual")
+	require.Greater(t, epochs[0]["val/clean_acc"], epochs[2]["val/clean_acc"], "it did better at first")
+	assert.Equal(t, epochs[2]["sparsity/total"], r.Baselines[0].Sparsity)
+}
