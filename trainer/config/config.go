@@ -23,7 +23,12 @@ type Config struct {
 	Pretrain  Stage     `yaml:"pretrain"`
 	ADMM      Stage     `yaml:"admm"`
 	Retrain   Stage     `yaml:"retrain"`
-	Evaluate  Evaluate  `yaml:"evaluate"`
+
+	Quantize        Quantize `yaml:"quantize"`
+	QuantizeADMM    Stage    `yaml:"quantize_admm"`
+	QuantizeRetrain Stage    `yaml:"quantize_retrain"`
+
+	Evaluate Evaluate `yaml:"evaluate"`
 
 	name    string            // the file's name, for messages
 	origins map[string]origin // where each key that was given came from
@@ -102,7 +107,7 @@ type LayerRatio struct {
 	Line  int    // in the config file; 0 where it did not come from one
 }
 
-// Stage is one of pretrain, admm and retrain.
+// Stage is one of pretrain, admm and retrain, or of the two that quantise.
 type Stage struct {
 	Epochs       int    `yaml:"epochs"`        // 0, the default, leaves the stage out
 	Optimizer    string `yaml:"optimizer"`     // sgd or adam
@@ -115,7 +120,7 @@ type Stage struct {
 	Gamma        Number `yaml:"gamma"`         // default 0.1
 	WarmupEpochs int    `yaml:"warmup_epochs"` // epochs over which the rate grows linearly to LR
 
-	// The ADMM stage's own (arXiv 1903.12561, section 4), refused in the others.
+	// The ADMM stages' own (arXiv 1903.12561, section 4), refused in the others.
 	Rho         Number `yaml:"rho,omitempty"`          // weight of the quadratic penalty; default 1e-3
 	RhoGrowth   Number `yaml:"rho_growth,omitempty"`   // rho is multiplied by it at every update; default 1.3
 	UpdateEvery int    `yaml:"update_every,omitempty"` // epochs between updates of Z and U

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -93,6 +94,8 @@ func (c *Config) complete() {
 	fill(c, "admm.rho_growth", &c.ADMM.RhoGrowth, 1.3)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)
 
+	c.completeQuantize(usual)
+
 	fill(c, "evaluate.attacks", &c.Evaluate.Attacks, []string{usual.attack})
 }
 
@@ -127,7 +130,7 @@ func (c *Config) completeStage(name string, s *Stage, usual preset) {
 		fill(c, key("lr"), &s.LR, usual.adamLR)
 	}
 	schedule := "constant"
-	if name == "admm" {
+	if slices.Contains(admmSections, name) {
 		schedule = "admm"
 	}
 	fill(c, key("lr_schedule"), &s.LRSchedule, schedule)
