@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"rapt/admm"
 	"rapt/adversarial"
@@ -55,14 +56,17 @@ func CheckpointOf(path string) (string, error) {
 	if !info.IsDir() {
 		return path, nil
 	}
-	for _, stage := range []string{"retrain", "admm", "pretrain"} {
+	for _, stage := range stagesFromTheEnd {
 		file := filepath.Join(path, "checkpoints", stage, "best.safetensors")
 		if _, err := os.Stat(file); err == nil {
 			return file, nil
 		}
 	}
-	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/{retrain,admm,pretrain}/best.safetensors", path)}
+	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/{%s}/best.safetensors", path, strings.Join(stagesFromTheEnd, ","))}
 }
+
+// stagesFromTheEnd are a run's, the last first.
+var stagesFromTheEnd = []string{"quantize_retrain", "quantize_admm", "quantize_retrain_1", "quantize_admm_1", "retrain", "admm", "pretrain"}
 
 // opened is a checkpoint that is about to be judged.
 type opened struct {
@@ -232,6 +236,9 @@ func (o *opened) report() (*metrics.Report, error) {
 			layers = append(layers, l)
 		}
 		r.Sparsity = metrics.Summarise(string(kind), layers)
+		if r.Quantization, err = quantizationIn(o.file, r.Parameters); err != nil {
+			return &InputError{fmt.Errorf("%s: %w", o.path, err)}
+		}
 		return nil
 	})
 	return r, err

@@ -26,6 +26,7 @@ type pipeline struct {
 	spec    models.Spec
 	parts   *datasets.Parts
 	plan    *pruning
+	quant   *quantisation
 	attack  adversarial.PGD   // trained against, and validated with
 	judges  []adversarial.PGD // the test's
 
@@ -158,6 +159,9 @@ func (p *pipeline) fits() error {
 		if _, err := newPruning(p.cfg, model); err != nil {
 			return err
 		}
+		if _, err := newQuantisation(p.cfg, model); err != nil {
+			return err
+		}
 		return (&team{members: []*member{newMember(0, s, model)}}).loadFrom(p.cfg.Model.Load)
 	})
 }
@@ -188,7 +192,10 @@ func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
 	if s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
 		model.ToChannelsLast()
 	}
-	p.plan, err = newPruning(p.cfg, model)
+	if p.plan, err = newPruning(p.cfg, model); err != nil {
+		return nil, err
+	}
+	p.quant, err = newQuantisation(p.cfg, model)
 	return model, err
 }
 
@@ -236,6 +243,9 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		report.CleanAccuracy, report.RobustAccuracy = &result.CleanAccuracy, result.RobustAccuracy
 		report.WorstCaseAccuracy = result.WorstCase
 		if report.Sparsity, err = p.sparsityOf(st.name); err != nil {
+			return nil, err
+		}
+		if report.Quantization, err = p.quantizationOf(st.name); err != nil {
 			return nil, err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"rapt/trainer/metrics"
 )
 
-// stage is one training of the model: pretrain, admm, retrain or a baseline.
+// stage is one training of the model: pretrain, admm, retrain, one that quantises, or a baseline.
 type stage struct {
 	name     string
 	conf     config.Stage
@@ -24,6 +24,7 @@ type stage struct {
 	natural  bool   // trains on images as they are, whatever training.method says
 	masked   bool   // prunes hard first and holds the mask
 	admm     bool
+	quant    *quantStage // what it quantises; nil where it prunes
 	baseline bool
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
@@ -32,6 +33,7 @@ type stage struct {
 	opt    torch.Optimizer
 	split  *admm.State // W, Z and U
 	masks  *masks
+	held   *heldLevels // the weights that are on their levels in this stage
 	target *objective
 }
 
@@ -92,18 +94,25 @@ func (p *pipeline) begin(st *stage) error {
 	if err := p.startModel(st, resumed); err != nil {
 		return err
 	}
+	params := lead.params
+	if st.quant != nil {
+		var err error
+		if params, err = p.beginQuant(st); err != nil {
+			return err
+		}
+	}
 	switch st.conf.Optimizer {
 	case "sgd":
-		st.opt = torch.SGD(lead.params, float64(st.conf.Momentum), float64(st.conf.WeightDecay), st.conf.Nesterov)
+		st.opt = torch.SGD(params, float64(st.conf.Momentum), float64(st.conf.WeightDecay), st.conf.Nesterov)
 	default:
-		st.opt = torch.Adam(lead.params, float64(st.conf.WeightDecay))
+		st.opt = torch.Adam(params, float64(st.conf.WeightDecay))
 	}
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
 		short: p.cfg.Run.Precision == "bf16"}
 	p.record()
-	if st.admm {
+	if st.admm && st.quant == nil {
 		st.split = admm.New(lead.s, p.plan.layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
 	}
 	if st.masked {
@@ -189,8 +198,9 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	p.team.reduce()
 	lead := p.team.members[0]
 	if st.split != nil {
-		grads := make([]torch.Tensor, len(p.plan.index))
-		for k, at := range p.plan.index {
+		index := p.splitIndex(st)
+		grads := make([]torch.Tensor, len(index))
+		for k, at := range index {
 			grads[k] = lead.grads[at]
 		}
 		st.split.AddGrad(grads)
@@ -201,6 +211,9 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	st.opt.Step(lead.grads, learningRate(st.conf, epoch, float64(i)/float64(p.stepsPerEpoch())))
 	if st.masks != nil {
 		st.masks.apply(lead.s)
+	}
+	if st.held != nil {
+		st.held.settle(lead.s)
 	}
 	return lead.s.Err()
 }
@@ -216,6 +229,10 @@ func (p *pipeline) notFinite(st *stage, epoch, i int) error {
 // section is the part of the config that the stage is described by.
 func (st *stage) section() string {
 	switch {
+	case st.quant != nil && st.admm:
+		return "quantize_admm"
+	case st.quant != nil:
+		return "quantize_retrain"
 	case st.masked:
 		return "retrain"
 	case st.admm:
@@ -340,6 +357,7 @@ func (p *pipeline) stages() ([]*stage, error) {
 		st.from, from = from, st.name
 		out = append(out, st)
 	}
+	out = append(out, p.quantStages(out)...)
 	out = append(out, p.baselines(out)...)
 	offset := int64(0)
 	chosen := false
