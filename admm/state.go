@@ -6,11 +6,13 @@ import (
 	torch "rapt/cgo"
 )
 
-// Layer is one weight that is pruned.
+// Layer is one weight that is pruned or quantised.
 type Layer struct {
 	Name   string       // its state-dict name
 	Weight torch.Tensor // the trained parameter itself; State reads it and never writes it
 	Ratio  float64      // the fraction removed, in [0, 1)
+	Quant  *Quant       // quantised instead of pruned
+	Mask   torch.Tensor // quantised: 0 for the weights that were pruned before and stay zero; absent where none were
 }
 
 // Options of the method.
@@ -35,7 +37,7 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	st := &State{s: s, typ: o.Type, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers))}
 	st.SetRho(o.Rho)
 	for _, l := range layers {
-		z, u := Project(l.Weight, o.Type, l.Ratio), l.Weight.ZerosLike()
+		z, u := st.project(l, l.Weight), l.Weight.ZerosLike()
 		s.Keep(z, u)
 		st.w, st.z, st.u = append(st.w, l.Weight), append(st.z, z), append(st.u, u)
 	}
@@ -90,7 +92,7 @@ func (st *State) Update() ([]Residual, error) {
 		st.s.Do(func() {
 			var all []torch.Tensor
 			for i, w := range st.w {
-				z := Project(w.Add(st.u[i]), st.typ, st.layers[i].Ratio)
+				z := st.project(st.layers[i], w.Add(st.u[i]))
 				gap := w.Sub(z)
 				all = append(all, gap.Norm().Reshape(1), z.Sub(st.z[i]).Norm().Reshape(1), w.Norm().Reshape(1))
 				st.z[i].Copy_(z)

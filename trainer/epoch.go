@@ -97,7 +97,11 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
 	lead := p.team.members[0]
 	// First what can be interrupted: the epoch's end is done again then, and Z and U must not move twice.
-	pruned, err := p.measurePruned(ctx, st)
+	measure := p.measurePruned
+	if st.quant != nil {
+		measure = p.measureQuantised
+	}
+	pruned, err := measure(ctx, st)
 	if err != nil {
 		return err
 	}

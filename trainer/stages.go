@@ -11,16 +11,17 @@ import (
 // stages are those of the config, in order, with the run's steps before each.
 func (p *pipeline) stages() ([]*stage, error) {
 	out := p.main()
-	if len(p.plans) > 1 && p.options.Stages != nil && !slices.Contains(p.options.Stages, "pretrain") {
+	if len(p.plans) > 1 && (slices.Contains(p.options.Stages, "admm") || slices.Contains(p.options.Stages, "retrain")) {
 		return nil, &InputError{fmt.Errorf("prune.steps has %d steps, which take turns at admm and retrain: rapt run does them all", len(p.plans))}
 	}
+	out = append(out, p.quantStages(out)...)
 	out = append(out, p.baselines(out)...)
 	offset := int64(0)
 	chosen := false
 	for _, st := range out {
 		st.offset = offset
 		offset += int64(st.conf.Epochs) * int64(p.stepsPerEpoch())
-		st.chosen = p.options.Stages == nil || !st.baseline && slices.Contains(p.options.Stages, st.section)
+		st.chosen = p.options.Stages == nil || !st.baseline && slices.Contains(p.options.Stages, st.name)
 		chosen = chosen || st.chosen
 	}
 	if !chosen {
