@@ -50,7 +50,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		stage := Stage{Optimizer: "adam", LR: 1e-4, LRSchedule: "constant", Gamma: 0.1}
 		pretrain, admm := stage, stage
 		pretrain.Epochs = 1
-		admm.LRSchedule, admm.Rho, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, 1.3, 2, 4
+		admm.LRSchedule, admm.Rho, admm.RhoMode, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, "growth", 1.3, 2, 4
 		want := Config{
 			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2},
 			Data:      Data{Dataset: dataset, Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
