@@ -45,5 +45,5 @@ func (st *State) project(l Layer, x torch.Tensor) torch.Tensor {
 	if l.Quant != nil {
 		return ProjectLevels(x, *l.Quant, l.Mask)
 	}
-	return Project(x, st.typ, l.Ratio)
+	return st.pruned(l, x)
 }

@@ -143,7 +143,7 @@ func (p *pipeline) beginQuant(st *stage) ([]torch.Tensor, error) {
 		for _, l := range st.quant.drawn {
 			layers = append(layers, admm.Layer{Name: l.name, Weight: l.weight, Quant: &l.quant, Mask: st.masks.of(l.name)})
 		}
-		st.split = admm.New(lead.s, layers, admm.Options{Type: p.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+		st.split = admm.New(lead.s, layers, rhoOptions(st))
 	}
 	params := slices.Clone(lead.params)
 	if len(st.quant.held) > 0 {

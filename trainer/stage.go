@@ -115,7 +115,7 @@ func (p *pipeline) begin(st *stage) error {
 		short: p.cfg.Run.Precision == "bf16"}
 	p.record()
 	if st.admm && st.quant == nil {
-		st.split = admm.New(lead.s, st.plan.layers, admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+		st.split = admm.New(lead.s, st.plan.layers, rhoOptions(st))
 	}
 	if st.quant == nil {
 		st.masks, err = p.masksOf(st)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"rapt/admm"
 	"rapt/trainer/config"
 )
 
@@ -95,4 +96,9 @@ func (p *pipeline) baselines(main []*stage) []*stage {
 		}
 	}
 	return out
+}
+
+// rhoOptions are the stage's for ADMM.
+func rhoOptions(st *stage) admm.Options {
+	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth)}
 }

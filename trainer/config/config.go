@@ -95,8 +95,8 @@ type Adversary struct {
 
 // Prune says what is removed. A layer named in Ratios gets that ratio, every other prunable layer gets Ratio.
 type Prune struct {
-	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column or bn_filter; weight and channel are accepted for the first two
-	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0
+	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column, bn_filter, pattern, block (block4x4), blockRxC or N:M; weight and channel are accepted for the first two
+	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0, or what N:M and pattern imply: 1-N/M and 5/9
 	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
 	Steps        Steps        `yaml:"steps"`         // progressive pruning: a list of ratios, or {count, shape: paper, cubic or linear}; default one step
 	HoldZeros    bool         `yaml:"hold_zeros"`    // zeros of the model that ADMM starts from stay zero, as they do from step to step; default false
@@ -124,7 +124,8 @@ type Stage struct {
 
 	// The ADMM stage's own (arXiv 1903.12561, section 4), refused in the others.
 	Rho           Number `yaml:"rho,omitempty"`             // weight of the quadratic penalty; default 1e-3
-	RhoGrowth     Number `yaml:"rho_growth,omitempty"`      // rho is multiplied by it at every update; default 1.3
+	RhoMode       string `yaml:"rho_mode,omitempty"`        // growth, fixed or balance, which sets each layer's by its residuals (Boyd et al. 2011, section 3.4.1); default growth
+	RhoGrowth     Number `yaml:"rho_growth,omitempty"`      // growth only: rho is multiplied by it at every update; default 1.3
 	RhoStepGrowth Number `yaml:"rho_step_growth,omitempty"` // and by it from one step of prune.steps to the next; default 2
 	UpdateEvery   int    `yaml:"update_every,omitempty"`    // epochs between updates of Z and U
 }

@@ -54,7 +54,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		stage := Stage{Optimizer: "adam", LR: 1e-4, LRSchedule: "constant", Gamma: 0.1}
 		pretrain, admm := stage, stage
 		pretrain.Epochs = 1
-		admm.LRSchedule, admm.Rho, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, 1.3, 2, 4
+		admm.LRSchedule, admm.Rho, admm.RhoMode, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, "growth", 1.3, 2, 4
 		levels := admm
 		levels.RhoStepGrowth = 0
 		want := Config{

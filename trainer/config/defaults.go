@@ -55,6 +55,8 @@ func (c *Config) normalise() {
 		c.Prune.SparsityType = "irregular"
 	case "channel":
 		c.Prune.SparsityType = "filter"
+	case "block":
+		c.Prune.SparsityType = "block4x4"
 	}
 }
 
@@ -86,12 +88,14 @@ func (c *Config) complete() {
 	fill(c, "training.method", &c.Training.Method, "pgd")
 	c.completeAdversary(usual)
 	fill(c, "prune.sparsity_type", &c.Prune.SparsityType, "irregular")
+	if ratio, ok := impliedRatio(c.Prune.SparsityType); ok && len(c.Prune.Steps.List) == 0 {
+		fill(c, "prune.ratio", &c.Prune.Ratio, ratio)
+	}
 
 	c.completeStage("pretrain", &c.Pretrain, usual)
 	c.completeStage("admm", &c.ADMM, usual)
 	c.completeStage("retrain", &c.Retrain, usual)
-	fill(c, "admm.rho", &c.ADMM.Rho, 1e-3)
-	fill(c, "admm.rho_growth", &c.ADMM.RhoGrowth, 1.3)
+	c.completeRho("admm", &c.ADMM)
 	fill(c, "admm.rho_step_growth", &c.ADMM.RhoStepGrowth, 2)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)
 

@@ -10,7 +10,7 @@ import (
 )
 
 // admmOnly are the keys of a Stage that only the admmSections have, rho_step_growth admm alone.
-var admmOnly = []string{"rho", "rho_growth", "rho_step_growth", "update_every"}
+var admmOnly = []string{"rho", "rho_mode", "rho_growth", "rho_step_growth", "update_every"}
 
 // sections are the config's sections in their order, and sectionKeys the keys of each.
 var sections, sectionKeys = readKeys()

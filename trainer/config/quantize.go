@@ -91,8 +91,7 @@ func (c *Config) completeQuantize(usual preset) {
 	fill(c, "quantize.ends_last", &c.Quantize.EndsLast, true)
 	c.completeStage("quantize_admm", &c.QuantizeADMM, usual)
 	c.completeStage("quantize_retrain", &c.QuantizeRetrain, usual)
-	fill(c, "quantize_admm.rho", &c.QuantizeADMM.Rho, 1e-3)
-	fill(c, "quantize_admm.rho_growth", &c.QuantizeADMM.RhoGrowth, 1.3)
+	c.completeRho("quantize_admm", &c.QuantizeADMM)
 	fill(c, "quantize_admm.update_every", &c.QuantizeADMM.UpdateEvery, usual.updateEvery)
 }
 

@@ -15,7 +15,7 @@ var (
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
 	batchNorms    = []string{"eval", "train"}
-	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter"}
+	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter", "block", "pattern"}
 	optimizers    = []string{"sgd", "adam"}
 	schedules     = []string{"constant", "multistep", "cosine"}
 	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
@@ -188,7 +188,7 @@ func (v *checker) length(key string, value Number, norm string) bool {
 }
 
 func (v *checker) prune(p *Prune) {
-	v.word("prune.sparsity_type", p.SparsityType, sparsityTypes)
+	v.structure(p)
 	v.ratio("prune.ratio", p.Ratio)
 	seen := map[string]bool{}
 	for _, one := range p.Ratios {

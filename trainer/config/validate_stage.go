@@ -22,8 +22,8 @@ func (v *checker) stage(name string, s *Stage) {
 		v.fail(key("gamma"), "is %v: a number above 0 and at most 1 is needed", s.Gamma)
 	}
 	v.atLeast(key("warmup_epochs"), s.WarmupEpochs, 0)
-	if !isADMM && (s.Rho != 0 || s.RhoGrowth != 0 || s.RhoStepGrowth != 0 || s.UpdateEvery != 0) {
-		v.fail(name, "has rho, rho_growth, rho_step_growth or update_every, which only the admm section has")
+	if !isADMM && (s.Rho != 0 || s.RhoMode != "" || s.RhoGrowth != 0 || s.RhoStepGrowth != 0 || s.UpdateEvery != 0) {
+		v.fail(name, "has rho, rho_mode, rho_growth, rho_step_growth or update_every, which only the admm section has")
 	}
 	if s.Epochs > 0 {
 		v.stageRelations(name, s)
@@ -58,10 +58,7 @@ func (v *checker) stageRelations(name string, s *Stage) {
 }
 
 func (v *checker) admm(name string, s *Stage) {
-	v.positive(name+".rho", s.Rho)
-	if !(s.RhoGrowth >= 1) {
-		v.fail(name+".rho_growth", "is %v: a factor of 1 or more is needed", s.RhoGrowth)
-	}
+	v.rho(name, s)
 	if name == "admm" && !(s.RhoStepGrowth >= 1) {
 		v.fail(name+".rho_step_growth", "is %v: a factor of 1 or more is needed", s.RhoStepGrowth)
 	}
