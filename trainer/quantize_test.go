@@ -247,7 +247,8 @@ func TestQuantizeRefusesUnknownLayers(t *testing.T) {
 // ADMM draws the weights to their levels: by the last update the distance has fallen.
 func TestQuantizeADMMNearsTheLevels(t *testing.T) {
 	cfg := trainer.Settings(t, t.TempDir(), "admm.epochs=0", "retrain.epochs=0", "quantize.bits=1", "quantize.ends_last=false", "quantize_admm.epochs=8",
-		"quantize_admm.update_every=1", "quantize_admm.rho=1", "quantize_admm.lr=5e-3", "quantize_admm.lr_schedule=constant", "quantize_retrain.epochs=1")
+		"quantize_admm.update_every=1", "quantize_admm.rho=1", "quantize_admm.lr=1e-3", "quantize_admm.lr_schedule=constant", "quantize_retrain.epochs=1",
+		"data.batch_size=4", "training.method=natural", "evaluate.attacks=[]")
 	run(t, cfg)
 	epochs := ofEpochs(t, folder(cfg), "quantize_admm")
 	require.Len(t, epochs, 8)
