@@ -66,7 +66,7 @@ func TestProbeStepsAsARunDoes(t *testing.T) {
 	probe(t, ProbeOptions{}, func(b *Probe) {
 		require.NoError(t, b.Step())
 		require.NoError(t, b.p.initial())
-		st := &stage{name: "pretrain", conf: b.p.cfg.Pretrain}
+		st := &stage{name: "pretrain", conf: b.p.cfg.Pretrain, plan: b.p.plan}
 		require.NoError(t, b.p.begin(st))
 		require.NoError(t, b.p.step(st, b.order[:24], 0, 0))
 		want = values(t, b.p.lead().params...)

@@ -100,5 +100,6 @@ func (p *pipeline) baselines(main []*stage) []*stage {
 
 // rhoOptions are the stage's for ADMM.
 func rhoOptions(st *stage) admm.Options {
-	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth)}
+	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth),
+		Patterns: st.plan.patterns}
 }
