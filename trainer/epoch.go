@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"rapt/admm"
 	"rapt/adversarial"
 	torch "rapt/cgo"
 )
@@ -38,8 +39,8 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	p.log.Info("epoch", zap.String("stage", st.name), zap.Int("epoch", epoch+1), zap.String("loss", short(st.saved.Loss/seen)),
 		zap.String("train", percent(st.saved.Right/seen)), zap.String("val_clean", percent(acc.clean)), zap.String("val_pgd", percent(robust)),
 		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Since(began).Round(100*time.Millisecond)))
-	if st.admm && (epoch+1)%st.conf.UpdateEvery == 0 {
-		if err := p.updateADMM(ctx, st, values); err != nil {
+	if st.admm {
+		if err := p.endADMM(ctx, st, values); err != nil {
 			return err
 		}
 	}
@@ -90,33 +91,27 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 	return nil
 }
 
-// updateADMM moves Z and U, and judges what the model would be if it were pruned hard now.
-func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
-	lead := p.team.members[0]
-	// First what can be interrupted: the epoch's end is done again then, and Z and U must not move twice.
-	pruned, err := p.measurePruned(ctx, st)
-	if err != nil {
-		return err
-	}
+// updateADMM moves Z and U, and notes what the model would be if it were pruned hard now.
+func (p *pipeline) updateADMM(st *stage, pruned accuracies, values map[string]float64) ([]admm.Residual, error) {
 	values["admm/hard_prune_clean_acc"], values["admm/hard_prune_pgd_acc"] = pruned.clean, pruned.robust[p.attack.Name()]
 	residuals, err := st.split.Update()
 	if err != nil {
-		return err
+		return nil, err
 	}
+	residualValues(st, residuals, values)
 	worst := 0.0
 	for _, r := range residuals {
-		values["admm/primal/"+r.Name], values["admm/dual/"+r.Name] = r.Primal, r.Dual
 		worst = max(worst, r.PrimalRel)
 	}
 	penalty, err := st.split.Penalty().Item()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	values["admm/rho"], values["admm/loss"] = st.split.Rho(), penalty
 	p.log.Info("Z and U updated", zap.String("rho", short(st.split.Rho())), zap.String("penalty", short(penalty)),
 		zap.String("largest_primal", percent(worst)), zap.String("pruned_now_clean", percent(pruned.clean)),
 		zap.String("pruned_now_pgd", percent(pruned.robust[p.attack.Name()])))
-	return lead.s.Err()
+	return residuals, nil
 }
 
 // measurePruned validates the model as it would be if it were pruned hard now, and leaves the weights as they were.

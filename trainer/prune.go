@@ -14,11 +14,12 @@ import (
 
 // pruning says which parameters are pruned, how, and by how much.
 type pruning struct {
-	kind    admm.Type
-	layers  []admm.Layer // those with a ratio above 0, in the state dict's order
-	index   []int        // of each layer in the model's parameters
-	shifts  []int        // for bn_filter, the index of each scale's shift: a dead channel has neither; else nil
-	entries []nn.Entry   // the weights that reports list: all that the type could prune
+	kind     admm.Type
+	patterns torch.Tensor // for pattern, what the present stage's kernels share
+	layers   []admm.Layer // those with a ratio above 0, in the state dict's order
+	index    []int        // of each layer in the model's parameters
+	shifts   []int        // for bn_filter, the index of each scale's shift: a dead channel has neither; else nil
+	entries  []nn.Entry   // the weights that reports list: all that the type could prune
 }
 
 // newPrunings resolves the config's ratios against a model, for each step of pruning. Handles belong to the model's session.
@@ -205,6 +206,9 @@ func (pr *pruning) pruneNow(lead *member) *masks {
 		ratio[l.Name] = l.Ratio
 	}
 	k, _ := pr.masksBy(lead, func(name string, w torch.Tensor) (torch.Tensor, error) {
+		if pr.kind == admm.Pattern {
+			return admm.MaskPatterns(w, pr.patterns), nil
+		}
 		return admm.Mask(w, pr.kind, ratio[name]), nil
 	})
 	return k

@@ -46,11 +46,15 @@ type progress struct {
 	Right      float64              `json:"right"`
 	Clean      float64              `json:"clean"` // adversarial stages: accuracy on the last logged step's images as they are
 	Steps      int64                `json:"optimizer_steps"`
-	Rho        float64              `json:"rho,omitempty"`
-	Best       float64              `json:"best"`     // validation accuracy of the best model so far
-	Seconds    float64              `json:"seconds"`  // all of the stage
-	Training   float64              `json:"training"` // in training steps
-	Images     int64                `json:"images"`   // in training steps
+	Rho        float64              `json:"rho,omitempty"`     // of the layers' the largest
+	Rhos       []float64            `json:"rhos,omitempty"`    // the layers', aligned with those that are pruned
+	Updates    int                  `json:"updates,omitempty"` // of Z and U
+	History    []admm.Iteration     `json:"history,omitempty"` // the last few
+	ADMM       *metrics.ADMM        `json:"admm,omitempty"`    // the verdict at the stage's end
+	Best       float64              `json:"best"`              // validation accuracy of the best model so far
+	Seconds    float64              `json:"seconds"`           // all of the stage
+	Training   float64              `json:"training"`          // in training steps
+	Images     int64                `json:"images"`            // in training steps
 	Validation map[string]float64   `json:"validation,omitempty"`
 	Done       bool                 `json:"done"`
 	Result     *metrics.StageResult `json:"result,omitempty"`
@@ -106,8 +110,12 @@ func (p *pipeline) begin(st *stage) error {
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
 		short: p.cfg.Run.Precision == "bf16"}
 	p.record()
+	if err := p.usePatterns(st); err != nil {
+		return err
+	}
 	if st.admm {
-		st.split = admm.New(lead.s, st.plan.layers, admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+		st.split = admm.New(lead.s, st.plan.layers, admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode),
+			RhoGrowth: float64(st.conf.RhoGrowth), Patterns: st.plan.patterns})
 	}
 	if st.masks, err = p.masksOf(st); err != nil {
 		return err
@@ -292,7 +300,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	}
 	st.saved.Seconds = before + time.Since(began).Seconds()
 	r := &metrics.StageResult{Stage: st.name, Epochs: st.conf.Epochs, Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
-		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression}
+		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
 	if st.saved.Training > 0 {
 		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training
 	}

@@ -81,7 +81,7 @@ func (st *stage) stateTensors() (names []string, tensors []torch.Tensor) {
 	}
 	if st.split != nil {
 		n, t := st.split.Tensors()
-		st.saved.Rho = st.split.Rho()
+		st.saved.Rho, st.saved.Rhos = st.split.Rho(), st.split.Rhos()
 		names, tensors = append(names, n...), append(tensors, t...)
 	}
 	if st.masks != nil {
@@ -121,7 +121,7 @@ func (p *pipeline) restore(st *stage) error {
 	if err := p.team.load(path, model); err != nil {
 		return err
 	}
-	steps, rho := st.saved.Steps, st.saved.Rho
+	steps, rho, rhos := st.saved.Steps, st.saved.Rho, st.saved.Rhos
 	names, tensors := st.stateTensors()
 	for i, t := range tensors {
 		stored, ok := get(state, names[i])
@@ -132,10 +132,11 @@ func (p *pipeline) restore(st *stage) error {
 			return &InputError{fmt.Errorf("%s: trainer state %s: %w", path, names[i], err)}
 		}
 	}
-	st.saved.Steps, st.saved.Rho = steps, rho
+	st.saved.Steps, st.saved.Rho, st.saved.Rhos = steps, rho, rhos
 	st.opt.SetSteps(steps)
 	if st.split != nil {
-		st.split.SetRho(rho)
+		st.split.SetRho(rho) // of a version that had one rho for all
+		st.split.SetRhos(rhos)
 	}
 	return p.team.members[0].s.Err()
 }

@@ -98,6 +98,7 @@ func (a *app) showRun(report *metrics.Report, folder string, whole bool) {
 	fmt.Fprintln(a.out)
 	describe(a.out, report)
 	metrics.Table(a.out, report)
+	metrics.ADMMTable(a.out, report)
 	if len(report.Sparsity.Layers) > 0 {
 		metrics.SparsityTable(a.out, report.Sparsity)
 	}

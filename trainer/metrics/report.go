@@ -57,6 +57,7 @@ type StageResult struct {
 	Sparsity        float64            `json:"sparsity"`
 	Compression     float64            `json:"compression"`
 	WorstCase       *float64           `json:"worst_case_accuracy,omitempty"`
+	ADMM            *ADMM              `json:"admm,omitempty"` // of ADMM stages
 }
 
 // Sparsity sums up the pruned layers of a model.

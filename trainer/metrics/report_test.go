@@ -138,3 +138,22 @@ func TestTables(t *testing.T) {
 	assert.Equal(t, []string{"fc1.weight", "4", "75.00", "25.00", "4.00x", "1/2", "1/2"}, cells(t, b.String(), "fc1.weight"))
 	assert.Equal(t, []string{"total", "4", "75.00", "25.00", "4.00x"}, cells(t, b.String(), "total"))
 }
+
+func TestADMMInTheReport(t *testing.T) {
+	r := sampleReport()
+	var b bytes.Buffer
+	ADMMTable(&b, r)
+	assert.Empty(t, b.String(), "no stage, no table")
+	r.Stages = append(r.Stages, StageResult{Stage: "admm", ADMM: &ADMM{Updates: 3, Rho: 0.5, Layers: []ADMMLayer{
+		{Name: "conv1.weight", Primal: 0.005, Dual: 0.0012, Energy: 0.00002, Converged: true},
+		{Name: "fc1.weight", Primal: 0.25, Dual: 0, Energy: 0.0625, Advice: "more epochs"},
+	}, HardPruneCleanAccuracy: 0.9, HardPruneRobustAccuracy: 0.8}})
+	ADMMTable(&b, r)
+	assert.Equal(t, []string{"layer", "stage", "primal", "%", "dual", "%", "cut", "energy", "%", "converged"}, cells(t, b.String(), "layer"))
+	assert.Equal(t, []string{"conv1.weight", "admm", "0.50", "0.12", "0.00", "yes"}, cells(t, b.String(), "conv1.weight"))
+	assert.Equal(t, []string{"fc1.weight", "admm", "25.00", "0.00", "6.25", "no"}, cells(t, b.String(), "fc1.weight"))
+	s := r.Stages[2]
+	assert.Equal(t, "admm", keys(t, s)[len(keys(t, s))-1])
+	assert.Equal(t, []string{"updates", "rho", "layers", "hard_prune_clean_accuracy", "hard_prune_robust_accuracy"}, keys(t, s.ADMM))
+	assert.Equal(t, []string{"name", "primal", "dual", "energy", "converged", "advice"}, keys(t, s.ADMM.Layers[0]))
+}
