@@ -78,7 +78,10 @@ func advise(history []Iteration, layer int, c Course) string {
 	}
 	other := fmt.Sprintf("set %s.rho_mode to balance", c.Section)
 	if c.RhoMode == Balance {
-		other = fmt.Sprintf("lower %s.update_every", c.Section)
+		if rho.change() <= 1 { // it would only be brought back
+			return fmt.Sprintf("W stays %s of its norm away from Z with rho in balance: lower %s.lr, or the layer's ratio", percent(r.PrimalRel), c.Section)
+		}
+		other = fmt.Sprintf("lower %s.update_every, as balancing has not ended", c.Section)
 	}
 	return fmt.Sprintf("W stays %s of its norm away from Z: raise %s.rho about %d times, or %s", percent(r.PrimalRel), c.Section, raise(r.PrimalRel/converged), other)
 }
