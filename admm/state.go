@@ -6,11 +6,13 @@ import (
 	torch "rapt/cgo"
 )
 
-// Layer is one weight that is pruned.
+// Layer is one weight that is pruned or quantised.
 type Layer struct {
 	Name   string       // its state-dict name
 	Weight torch.Tensor // the trained parameter itself; State reads it and never writes it
 	Ratio  float64      // the fraction removed, in [0, 1)
+	Quant  *Quant       // quantised instead of pruned
+	Mask   torch.Tensor // quantised: 0 for the weights that were pruned before and stay zero; absent where none were
 }
 
 // Options of the method.
@@ -46,12 +48,18 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	for _, l := range layers {
 		st.w = append(st.w, l.Weight)
 	}
-	if st.typ == Pattern && !st.patterns.Defined() && len(layers) > 0 {
-		st.patterns = SelectPatterns(st.w...)
+	var pruned []torch.Tensor
+	for _, l := range layers {
+		if l.Quant == nil {
+			pruned = append(pruned, l.Weight)
+		}
+	}
+	if st.typ == Pattern && !st.patterns.Defined() && len(pruned) > 0 {
+		st.patterns = SelectPatterns(pruned...)
 		s.Keep(st.patterns)
 	}
 	for _, l := range layers {
-		z, u := st.pruned(l, l.Weight), l.Weight.ZerosLike()
+		z, u := st.project(l, l.Weight), l.Weight.ZerosLike()
 		s.Keep(z, u)
 		st.z, st.u = append(st.z, z), append(st.u, u)
 	}
@@ -94,7 +102,7 @@ type Residual struct {
 	PrimalRel float64 `json:"primal_rel"` // the same over ||W||
 	Dual      float64 `json:"dual"`       // ||Z - Z before||, how much the choice still moves
 	DualRel   float64 `json:"dual_rel"`   // the same over ||W||
-	Energy    float64 `json:"energy"`     // ||W - Project(W)||^2 / ||W||^2, in [0, 1]: what pruning W hard now would take away
+	Energy    float64 `json:"energy"`     // ||W - Project(W)||^2 / ||W||^2: what pruning, or quantising, W now would take away
 }
 
 // Update ends an iteration (arXiv 1903.12561, Algorithm 1): rho grows, Z = Project(W + U), U = U + W - Z. With Balance rho moves last. The
@@ -144,10 +152,10 @@ func (st *State) measure(move bool) ([]Residual, error) {
 
 // layer is measure for one: the norms of W - Z, Z - Z before, W - Project(W) and W.
 func (st *State) layer(i int, w torch.Tensor, move bool) torch.Tensor {
-	z := st.pruned(st.layers[i], w.Add(st.u[i]))
+	z := st.project(st.layers[i], w.Add(st.u[i]))
 	gap := w.Sub(z)
 	norm := func(t torch.Tensor) torch.Tensor { return t.Norm().Reshape(1) }
-	out := st.s.Cat(0, norm(gap), norm(z.Sub(st.z[i])), norm(w.Sub(st.pruned(st.layers[i], w))), norm(w))
+	out := st.s.Cat(0, norm(gap), norm(z.Sub(st.z[i])), norm(w.Sub(st.project(st.layers[i], w))), norm(w))
 	if move {
 		st.z[i].Copy_(z)
 		st.u[i].Add_(gap, 1)

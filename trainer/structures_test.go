@@ -20,7 +20,7 @@ func TestStructuresInARun(t *testing.T) {
 		r := run(t, cfg)
 		assert.Equal(t, "2:4", r.Sparsity.Type)
 		pruned := map[string]float64{"conv1.weight": 0, "conv2.weight": 0.5, "fc1.weight": 0.5, "fc2.weight": 0} // conv1 has one input
-		w := best(t, cfg, "retrain")
+		w := bestOf(t, cfg, "retrain")
 		for _, l := range r.Sparsity.Layers {
 			assert.Equal(t, pruned[l.Name], l.Sparsity, l.Name)
 			if pruned[l.Name] == 0 {
@@ -46,7 +46,7 @@ func TestStructuresInARun(t *testing.T) {
 		cfg := trainer.Settings(t, t.TempDir(), append(short, "prune.sparsity_type=block", "prune.ratio=0.6")...)
 		r := run(t, cfg)
 		assert.Equal(t, "block4x4", r.Sparsity.Type)
-		w := best(t, cfg, "retrain")
+		w := bestOf(t, cfg, "retrain")
 		for _, l := range r.Sparsity.Layers {
 			rows, columns := int(l.Filters), int(l.Columns)
 			groups, zero := 0, 0

@@ -23,7 +23,12 @@ type Config struct {
 	Pretrain  Stage     `yaml:"pretrain"`
 	ADMM      Stage     `yaml:"admm"`
 	Retrain   Stage     `yaml:"retrain"`
-	Evaluate  Evaluate  `yaml:"evaluate"`
+
+	Quantize        Quantize `yaml:"quantize"`
+	QuantizeADMM    Stage    `yaml:"quantize_admm"`
+	QuantizeRetrain Stage    `yaml:"quantize_retrain"`
+
+	Evaluate Evaluate `yaml:"evaluate"`
 
 	name    string            // the file's name, for messages
 	origins map[string]origin // where each key that was given came from
@@ -104,7 +109,7 @@ type LayerRatio struct {
 	Line  int    // in the config file; 0 where it did not come from one
 }
 
-// Stage is one of pretrain, admm and retrain.
+// Stage is one of pretrain, admm and retrain, or of the two that quantise.
 type Stage struct {
 	Epochs       int    `yaml:"epochs"`        // 0, the default, leaves the stage out
 	Optimizer    string `yaml:"optimizer"`     // sgd or adam

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -98,6 +99,8 @@ func (c *Config) complete() {
 	fill(c, "admm.rho_step_growth", &c.ADMM.RhoStepGrowth, 2)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)
 
+	c.completeQuantize(usual)
+
 	fill(c, "evaluate.attacks", &c.Evaluate.Attacks, []string{usual.attack})
 }
 
@@ -132,7 +135,7 @@ func (c *Config) completeStage(name string, s *Stage, usual preset) {
 		fill(c, key("lr"), &s.LR, usual.adamLR)
 	}
 	schedule := "constant"
-	if name == "admm" {
+	if slices.Contains(admmSections, name) {
 		schedule = "admm"
 	}
 	fill(c, key("lr_schedule"), &s.LRSchedule, schedule)

@@ -28,13 +28,13 @@ func TestUnknownKeys(t *testing.T) {
 		{"adversary: {eps: 0.3}", `configs/x.yaml:4: unknown key "adversary.eps"; did you mean "epsilon"?`},
 		{"adversary: {Step-Size: 0.3}", `configs/x.yaml:4: unknown key "adversary.Step-Size"; did you mean "step_size"?`},
 		{"training:\n  epsilon: 0.3", `configs/x.yaml:5: unknown key "training.epsilon"; did you mean "adversary.epsilon" or "evaluate.epsilon"?`},
-		{"retrain: {rho: 1}", `configs/x.yaml:4: unknown key "retrain.rho"; did you mean "admm.rho"?`},
+		{"retrain: {rho: 1}", `configs/x.yaml:4: unknown key "retrain.rho"; did you mean "admm.rho" or "quantize_admm.rho"?`},
 		{"training: {zebra: 1}", `configs/x.yaml:4: unknown key "training.zebra"; the keys of training are method, label_smoothing and mixup_alpha`},
 		{"adversry: {epsilon: 0.3}", `configs/x.yaml:4: unknown section "adversry"; did you mean "adversary"?`},
 		{"batch_size: 3", `configs/x.yaml:4: unknown section "batch_size"; did you mean "data.batch_size"?`},
-		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
-		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
-		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
+		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
 	})
 }
 

@@ -67,6 +67,9 @@ func sameValue(a, b reflect.Value) bool {
 	if steps, ok := a.Interface().(Steps); ok {
 		return sameSteps(steps, b.Interface().(Steps))
 	}
+	if layers, ok := a.Interface().([]LayerBits); ok {
+		return slices.Equal(sortedBits(layers), sortedBits(b.Interface().([]LayerBits)))
+	}
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true
 	}

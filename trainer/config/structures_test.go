@@ -67,6 +67,6 @@ func TestRhoModes(t *testing.T) {
 		{"admm: {rho_mode: grow}", `configs/x.yaml:4: admm.rho_mode is "grow": one of growth, fixed, balance is needed; did you mean "growth"?`},
 		{"admm: {rho_mode: fixed, rho_growth: 1.3}", "configs/x.yaml:4: admm.rho_growth is 1.3, but admm.rho_mode is fixed: only growth uses it"},
 		{"admm: {rho_mode: balance, rho_growth: 2}", "configs/x.yaml:4: admm.rho_growth is 2, but admm.rho_mode is balance: only growth uses it"},
-		{"retrain: {rho_mode: fixed}", `configs/x.yaml:4: unknown key "retrain.rho_mode"; did you mean "admm.rho_mode"?`},
+		{"retrain: {rho_mode: fixed}", `configs/x.yaml:4: unknown key "retrain.rho_mode"; did you mean "admm.rho_mode" or "quantize_admm.rho_mode"?`},
 	})
 }

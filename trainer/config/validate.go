@@ -108,7 +108,8 @@ func (v *checker) all() {
 	v.stage("pretrain", &v.cfg.Pretrain)
 	v.stage("admm", &v.cfg.ADMM)
 	v.stage("retrain", &v.cfg.Retrain)
-	v.admm(&v.cfg.ADMM)
+	v.admm("admm", &v.cfg.ADMM)
+	v.quantize(&v.cfg.Quantize)
 	v.stages(v.cfg)
 	v.evaluate(&v.cfg.Evaluate)
 }
