@@ -55,3 +55,15 @@ func TestPatternsAreState(t *testing.T) {
 		check(given.Masks())
 	})
 }
+
+// Layers that are quantised in a network pruned by patterns have none, whatever their kernels.
+func TestQuantisedLayersHaveNoPatterns(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		layers := []admm.Layer{{Name: "fc", Weight: s.RandN(s.NewGenerator(1), 4, 8), Quant: &admm.Quant{Bits: 2}}}
+		st := admm.New(s, layers, admm.Options{Type: admm.Pattern, Rho: 1, RhoGrowth: 1})
+		names, _ := st.Tensors()
+		require.Equal(t, []string{"z.fc", "u.fc"}, names)
+		_, err := st.Update()
+		require.NoError(t, err)
+	})
+}

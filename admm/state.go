@@ -48,8 +48,14 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	for _, l := range layers {
 		st.w = append(st.w, l.Weight)
 	}
-	if st.typ == Pattern && !st.patterns.Defined() && len(layers) > 0 {
-		st.patterns = SelectPatterns(st.w...)
+	var pruned []torch.Tensor
+	for _, l := range layers {
+		if l.Quant == nil {
+			pruned = append(pruned, l.Weight)
+		}
+	}
+	if st.typ == Pattern && !st.patterns.Defined() && len(pruned) > 0 {
+		st.patterns = SelectPatterns(pruned...)
 		s.Keep(st.patterns)
 	}
 	for _, l := range layers {
@@ -96,7 +102,7 @@ type Residual struct {
 	PrimalRel float64 `json:"primal_rel"` // the same over ||W||
 	Dual      float64 `json:"dual"`       // ||Z - Z before||, how much the choice still moves
 	DualRel   float64 `json:"dual_rel"`   // the same over ||W||
-	Energy    float64 `json:"energy"`     // ||W - Project(W)||^2 / ||W||^2, in [0, 1]: what pruning W hard now would take away
+	Energy    float64 `json:"energy"`     // ||W - Project(W)||^2 / ||W||^2: what pruning, or quantising, W now would take away
 }
 
 // Update ends an iteration (arXiv 1903.12561, Algorithm 1): rho grows, Z = Project(W + U), U = U + W - Z. With Balance rho moves last. The

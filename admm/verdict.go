@@ -19,6 +19,7 @@ type Course struct {
 	Updates     int    // of Z and U in it
 	UpdateEvery int    // epochs between two
 	RhoMode     RhoMode
+	Quantises   bool // instead of pruning
 }
 
 // Verdict says whether a layer has converged, and if not what may help.
@@ -74,11 +75,18 @@ func advise(history []Iteration, layer int, c Course) string {
 	energy := course(history, func(it Iteration) float64 { return it.Residuals[layer].Energy })
 	rho := course(history, func(it Iteration) float64 { return it.Rhos[layer] })
 	if r.Energy > muchEnergy && energy.change() > 0.9 && rho.change() >= balanceTau {
-		return fmt.Sprintf("pruning now would cut %s of its energy, no less than before rho grew %.3g times: its ratio is too high", percent(r.Energy), rho.change())
+		does, easier := "pruning", "a lower ratio"
+		if c.Quantises {
+			does, easier = "quantising", "more bits"
+		}
+		return fmt.Sprintf("%s now would cost %s of its energy, no less than before rho grew %.3g times: it needs %s", does, percent(r.Energy), rho.change(), easier)
 	}
 	other := fmt.Sprintf("set %s.rho_mode to balance", c.Section)
 	if c.RhoMode == Balance {
-		other = fmt.Sprintf("lower %s.update_every", c.Section)
+		if rho.change() <= 1 { // it would only be brought back
+			return fmt.Sprintf("W stays %s of its norm away from Z with rho in balance: lower %s.lr", percent(r.PrimalRel), c.Section)
+		}
+		other = fmt.Sprintf("lower %s.update_every, as balancing has not ended", c.Section)
 	}
 	return fmt.Sprintf("W stays %s of its norm away from Z: raise %s.rho about %d times, or %s", percent(r.PrimalRel), c.Section, raise(r.PrimalRel/converged), other)
 }

@@ -31,9 +31,10 @@ func TestVerdicts(t *testing.T) {
 		"nears":                      {history(epochs, []float64{0.16, 0.08, 0.04}, small, small, flat(1)), Growth, "W is still 4 % of its norm away from Z, and nears it: about 8 more admm.epochs at the present rate"},
 		"nears too slowly":           {history(epochs, []float64{0.41, 0.405, 0.4}, small, flat(0.05), flat(1)), Growth, "W stays 40 % of its norm away from Z: raise admm.rho about 50 times, or set admm.rho_mode to balance"},
 		"stays":                      {history(epochs, flat(0.045), small, small, flat(1)), Fixed, "W stays 4.5 % of its norm away from Z: raise admm.rho about 5 times, or set admm.rho_mode to balance"},
-		"stays, balanced":            {history(epochs, flat(0.02), small, small, flat(1)), Balance, "W stays 2 % of its norm away from Z: raise admm.rho about 2 times, or lower admm.update_every"},
+		"stays, balanced":            {history(epochs, flat(0.02), small, small, flat(1)), Balance, "W stays 2 % of its norm away from Z with rho in balance: lower admm.lr"},
+		"stays, still balancing":     {history(epochs, flat(0.02), small, small, []float64{1, 2, 4}), Balance, "W stays 2 % of its norm away from Z: raise admm.rho about 2 times, or lower admm.update_every, as balancing has not ended"},
 		"goes away":                  {history(epochs, []float64{0.1, 0.5, 2}, small, small, flat(1)), Growth, "W stays 200 % of its norm away from Z: raise admm.rho about 100 times, or set admm.rho_mode to balance"},
-		"energy stays":               {history(epochs, flat(0.5), small, flat(0.25), []float64{1, 1.5, 2.25}), Growth, "pruning now would cut 25 % of its energy, no less than before rho grew 2.25 times: its ratio is too high"},
+		"energy stays":               {history(epochs, flat(0.5), small, flat(0.25), []float64{1, 1.5, 2.25}), Growth, "pruning now would cost 25 % of its energy, no less than before rho grew 2.25 times: it needs a lower ratio"},
 		"energy stays, so does rho":  {history(epochs, flat(0.5), small, flat(0.25), flat(1)), Growth, "W stays 50 % of its norm away from Z: raise admm.rho about 50 times, or set admm.rho_mode to balance"},
 		"energy falls":               {history(epochs, flat(0.5), small, []float64{0.5, 0.4, 0.3}, []float64{1, 2, 4}), Growth, "W stays 50 % of its norm away from Z: raise admm.rho about 50 times, or set admm.rho_mode to balance"},
 		"Z changes":                  {history(epochs, flat(0.005), flat(0.03), small, flat(1)), Growth, "Z still changes by 3 % of W's norm: lower admm.rho, or raise admm.update_every above 4"},
@@ -56,6 +57,9 @@ func TestVerdictsOfShortStages(t *testing.T) {
 	one := Judge(once, Course{Section: "admm", Epochs: 3, Updates: 1, UpdateEvery: 3})
 	require.Equal(t, "one update does not show where it goes: more admm.epochs, or a smaller admm.update_every than 3", one[0].Advice)
 	require.Empty(t, Judge(nil, Course{}))
+	stays := history([]int{1, 2, 3}, flat(0.5), flat(0), flat(0.25), []float64{1, 2, 4})
+	bits := Judge(stays, Course{Section: "quantize_admm", Epochs: 3, Updates: 3, UpdateEvery: 1, Quantises: true})
+	require.Equal(t, "quantising now would cost 25 % of its energy, no less than before rho grew 4 times: it needs more bits", bits[0].Advice)
 }
 
 // The number of epochs advised is where the same rate leads to 1 %.

@@ -53,7 +53,7 @@ func (p *pipeline) judge(st *stage, pruned accuracies) *metrics.ADMM {
 	out := &metrics.ADMM{Updates: st.saved.Updates, Rho: st.split.Rho(), HardPruneCleanAccuracy: pruned.clean, HardPruneRobustAccuracy: pruned.robust[p.attack.Name()]}
 	done := 0
 	for _, v := range admm.Judge(st.saved.History, admm.Course{Section: st.section, Epochs: st.conf.Epochs, Updates: st.saved.Updates,
-		UpdateEvery: st.conf.UpdateEvery, RhoMode: admm.RhoMode(st.conf.RhoMode)}) {
+		UpdateEvery: st.conf.UpdateEvery, RhoMode: admm.RhoMode(st.conf.RhoMode), Quantises: st.quant != nil}) {
 		out.Layers = append(out.Layers, metrics.ADMMLayer{Name: v.Name, Primal: v.PrimalRel, Dual: v.DualRel, Energy: v.Energy, Converged: v.Converged, Advice: v.Advice})
 		if v.Converged {
 			done++
@@ -82,7 +82,7 @@ func residualValues(st *stage, now []admm.Residual, values map[string]float64) {
 // usePatterns gives the stage's plan the patterns that its kernels share: those of the ADMM stage it starts from, else what the weights
 // propose. An ADMM stage that goes on gets its own with Z and U.
 func (p *pipeline) usePatterns(st *stage) error {
-	if st.quant != nil || st.plan.kind != admm.Pattern || !st.admm && st.mask.from != pruneFirst || len(st.plan.layers) == 0 {
+	if st.quant != nil || !st.admm && st.mask.from != pruneFirst || st.plan.kind != admm.Pattern || len(st.plan.layers) == 0 {
 		return nil
 	}
 	var weights []torch.Tensor

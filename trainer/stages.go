@@ -98,7 +98,7 @@ func (p *pipeline) baselines(main []*stage) []*stage {
 	return out
 }
 
-// rhoOptions are the stage's for ADMM.
+// rhoOptions are the stage's for ADMM: of rho, and what is pruned.
 func rhoOptions(st *stage) admm.Options {
 	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth),
 		Patterns: st.plan.patterns}
