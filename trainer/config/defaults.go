@@ -85,6 +85,9 @@ func (c *Config) complete() {
 	fill(c, "training.method", &c.Training.Method, "pgd")
 	c.completeAdversary(usual)
 	fill(c, "prune.sparsity_type", &c.Prune.SparsityType, "irregular")
+	if c.Prune.Budget.Given() || c.Given("prune.budget") {
+		fill(c, "prune.budget.method", &c.Prune.Budget.Method, "uniform")
+	}
 
 	c.completeStage("pretrain", &c.Pretrain, usual)
 	c.completeStage("admm", &c.ADMM, usual)
