@@ -30,7 +30,7 @@ type Budget struct {
 // BudgetLayer is a layer as a budget sees it.
 type BudgetLayer struct {
 	Info
-	Cost       int64     // of one group: its parameters, or its multiply-adds for an image
+	Cost       int64     // of one group: its parameters, or its multiply-adds for an image; of blocks, which may be cut at edges, about
 	Fixed      bool      // the budget leaves the layer at Ratio, and counts what that keeps
 	Ratio      float64   // where it is Fixed
 	Magnitudes []float32 // for Global: each group's, see Magnitudes
@@ -72,29 +72,29 @@ func Fix(t Type, ratios []LayerRatio, exclude []string, layers []BudgetLayer) er
 	return nil
 }
 
-// Magnitudes are what Global compares, of a weight's groups in their order: |w|, or for filters and columns the l2 norm over the root
-// of their size. data is row-major.
+// Magnitudes are what Global compares, of a weight's groups in their order: |w|, or for filters, columns and blocks the l2 norm over
+// the root of their size. data is row-major.
 func Magnitudes(t Type, shape []int64, data []float32) []float32 {
-	if t != Filter && t != Column {
-		out := make([]float32, len(data))
-		for i, v := range data {
-			out[i] = float32(math.Abs(float64(v)))
-		}
-		return out
+	_, columns := matrix(shape)
+	group := func(i int64) int64 { return i }
+	high, wide, block := t.Block()
+	switch {
+	case t == Filter:
+		group = func(i int64) int64 { return i / columns }
+	case t == Column:
+		group = func(i int64) int64 { return i % columns }
+	case block:
+		group = func(i int64) int64 { return i/columns/high*blocks(columns, wide) + i%columns/wide }
 	}
-	groups := int(Groups(t, shape))
-	columns := len(data) / max(int(shape[0]), 1)
-	sums := make([]float64, groups)
+	sums, sizes := make([]float64, Groups(t, shape)), make([]float64, Groups(t, shape))
 	for i, v := range data {
-		g := i / columns
-		if t == Column {
-			g = i % columns
-		}
+		g := group(int64(i))
 		sums[g] += float64(v) * float64(v)
+		sizes[g]++
 	}
-	out := make([]float32, groups)
+	out := make([]float32, len(sums))
 	for g, sum := range sums {
-		out[g] = float32(math.Sqrt(sum * float64(groups) / float64(len(data))))
+		out[g] = float32(math.Sqrt(sum / sizes[g]))
 	}
 	return out
 }
@@ -132,6 +132,9 @@ func Allocate(t Type, b Budget, layers []BudgetLayer) ([]float64, error) {
 	}
 	return a.ratios(), nil
 }
+
+// Prunes reports whether t is for layers of kind k.
+func (t Type) Prunes(k Kind) bool { return t.prunes(k) }
 
 // Kept is what of the layers' cost stays at these ratios, and all of it; rest stays as well.
 func Kept(t Type, layers []BudgetLayer, ratios []float64, rest int64) (kept, whole int64) {

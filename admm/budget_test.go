@@ -174,6 +174,7 @@ func TestMagnitudes(t *testing.T) {
 	near := func(want, got []float32) { assert.InDeltaSlice(t, want, got, 1e-6) }
 	near([]float32{float32(math.Sqrt(25. / 3)), float32(math.Sqrt(3))}, admm.Magnitudes(admm.Filter, shape, data))
 	near([]float32{float32(math.Sqrt(5)), float32(math.Sqrt(10)), float32(math.Sqrt(2))}, admm.Magnitudes(admm.Column, shape, data))
+	near([]float32{float32(math.Sqrt(30. / 4)), float32(math.Sqrt(4. / 2))}, admm.Magnitudes("block2x2", shape, data))
 	assert.Equal(t, []float32{1, 2}, admm.Magnitudes(admm.BNFilter, []int64{2}, []float32{-1, 2}))
 }
 

@@ -6,22 +6,20 @@ import (
 	torch "rapt/cgo"
 )
 
-// Groups is how many elements, filters or columns a weight of this shape has: what a ratio counts in.
+// Groups is how many elements, filters, columns or blocks a weight of this shape has: what a ratio counts in. N:M and patterns count
+// elements: at the ratio that they imply, Pruned is what they remove.
 func Groups(t Type, shape []int64) int64 {
-	rows, all := int64(1), int64(1)
-	for i, d := range shape {
-		if i == 0 {
-			rows = d
-		}
-		all *= d
-	}
+	rows, columns := matrix(shape)
 	switch t {
 	case Filter:
 		return rows
 	case Column:
-		return all / max(rows, 1)
+		return columns
 	}
-	return all
+	if high, wide, ok := t.Block(); ok {
+		return blocks(rows, high) * blocks(columns, wide)
+	}
+	return rows * columns
 }
 
 // Pruned is how many of groups are removed at ratio: ceil(ratio (groups-1)), as the original's percentile has it. At
@@ -36,7 +34,8 @@ func Pruned(groups int64, ratio float64) int64 {
 }
 
 // Mask is float32, of w's shape and on its device: 0 for the Pruned groups of least magnitude, 1 for the others. Of
-// equal magnitudes the one with the lowest index goes first.
+// equal magnitudes the one with the lowest index goes first. N:M and patterns remove what they imply, unless ratio is 0; patterns are
+// chosen from w alone, see MaskPatterns for those of a network.
 func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 	s := w.Session()
 	if s == nil || s.Err() != nil {
@@ -49,6 +48,9 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 		out = s.Scope(func() torch.Tensor {
 			if k == 0 {
 				return w.ZerosLike().Fill_(1)
+			}
+			if kept, ok := structured(w, t, k); ok {
+				return like(w, kept)
 			}
 			if t != Filter && t != Column {
 				return like(w, w.MaskSmallest(k))
@@ -66,13 +68,18 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 
 // Project is the nearest weight to w with the Pruned groups zero.
 func Project(w torch.Tensor, t Type, ratio float64) torch.Tensor {
+	return keep(w, func() torch.Tensor { return Mask(w, t, ratio) })
+}
+
+// keep is w where the mask is 1, and 0 elsewhere.
+func keep(w torch.Tensor, mask func() torch.Tensor) torch.Tensor {
 	s := w.Session()
 	if s == nil || s.Err() != nil {
 		return torch.Tensor{}
 	}
 	var out torch.Tensor
 	s.NoGrad(func() {
-		out = s.Scope(func() torch.Tensor { return like(w, w.Mul(Mask(w, t, ratio))) })
+		out = s.Scope(func() torch.Tensor { return like(w, w.Mul(mask())) })
 	})
 	return out
 }

@@ -4,6 +4,7 @@ package admm
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 // Type says what is removed together.
 type Type string
 
-// The sparsity types. Structured ones see a weight as a matrix [outputs, everything else].
+// The named sparsity types. Structured ones see a weight as a matrix [outputs, everything else].
 const (
 	Irregular Type = "irregular" // single weights
 	Filter    Type = "filter"    // rows: a convolution's filters, a linear layer's units
@@ -23,15 +24,19 @@ const (
 	BNFilter  Type = "bn_filter" // single batch-norm scales, each of which switches a channel off
 )
 
-// Types are all sparsity types.
+// Types are those of the original. Beside them there are N:M, blocks (see NM and Block) and Pattern.
 var Types = []Type{Irregular, Filter, Column, BNFilter}
 
-// ParseType reads a sparsity type.
+// ParseType reads a sparsity type. block is block4x4.
 func ParseType(name string) (Type, error) {
 	if t := Type(name); slices.Contains(Types, t) {
 		return t, nil
 	}
-	return "", fmt.Errorf("unknown sparsity type %q: want irregular, filter, column or bn_filter", name)
+	if t, ok := parseStructure(name); ok {
+		return t, nil
+	}
+	return "", fmt.Errorf("unknown sparsity type %q: want irregular, filter, column, bn_filter, pattern, block or one like it of another size such as block8x1, or N:M up to M = %d such as 2:4",
+		name, maxM)
 }
 
 // Kind is what a layer does.
@@ -74,19 +79,20 @@ type LayerRatio struct {
 //
 // One ratio for all reaches every convolution and linear layer, or for bn_filter every batch norm. Of these, filter
 // leaves out the last linear layer, since its rows are the classes: without a row the network could no longer tell its
-// class. Such a layer is pruned where it is named.
+// class. Such a layer is pruned where it is named. N:M leaves out layers whose inputs are no multiple of M, and patterns all but
+// convolutions with 3x3 kernels.
 //
-// Errors: a layer that does not exist, that is named twice, or that the type cannot prune; a ratio outside [0, 1);
-// nothing that the one ratio could prune.
+// Errors: a layer that does not exist, that is named twice, or that the type cannot prune; a ratio outside [0, 1), or for
+// a type that implies one another one, but 0; nothing that the one ratio could prune.
 func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
-	if err := checkRatio("the ratio for all layers", sel.Ratio); err != nil {
+	if err := t.checkRatio("the ratio for all layers", sel.Ratio); err != nil {
 		return nil, err
 	}
 	out := make([]float64, len(layers))
 	if sel.Ratio > 0 {
 		some := false
 		for i := range layers {
-			if t.prunes(layers[i].Kind) && !(t == Filter && i == lastLinear(layers)) {
+			if t.fits(layers[i]) && !(t == Filter && i == lastLinear(layers)) {
 				out[i], some = sel.Ratio, true
 			}
 		}
@@ -96,7 +102,7 @@ func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
 	}
 	given := make([]string, len(layers))
 	for _, one := range sel.Ratios {
-		if err := checkRatio("the ratio of "+one.Layer, one.Ratio); err != nil {
+		if err := t.checkRatio("the ratio of "+one.Layer, one.Ratio); err != nil {
 			return nil, err
 		}
 		i, err := find(one.Layer, t, layers)
@@ -106,23 +112,43 @@ func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
 		case given[i] != "":
 			return nil, fmt.Errorf("layer %s is given twice, as %s and as %s: leave one out", layers[i].Layer, given[i], one.Layer)
 		case !t.prunes(layers[i].Kind):
-			return nil, fmt.Errorf("%s is a %s, which %s pruning is not for: want one of %s",
-				one.Layer, layers[i].Kind, t, strings.Join(names(t, layers), ", "))
+			return nil, fmt.Errorf("%s is a %s, which %s pruning is not for%s", one.Layer, layers[i].Kind, t, wanted(names(t, layers)))
+		case one.Ratio > 0 && t.misfit(layers[i]) != "":
+			return nil, fmt.Errorf("%s %s%s", one.Layer, t.misfit(layers[i]), wanted(names(t, layers)))
 		}
 		out[i], given[i] = one.Ratio, one.Layer
 	}
 	return out, nil
 }
 
-func checkRatio(what string, r float64) error {
-	if r >= 0 && r < 1 {
-		return nil
+func (t Type) checkRatio(what string, r float64) error {
+	if !(r >= 0 && r < 1) {
+		return fmt.Errorf("%s is %g: the fraction removed is needed, from 0 to below 1", what, r)
 	}
-	return fmt.Errorf("%s is %g: the fraction removed is needed, from 0 to below 1", what, r)
+	if own, ok := t.Implied(); ok && r > 0 && math.Abs(r-own) > 1e-9 {
+		return fmt.Errorf("%s is %g: %s pruning removes %.6g of a layer, no more and no less", what, r, t, own)
+	}
+	return nil
 }
 
 // prunes reports whether t is for layers of kind k.
-func (t Type) prunes(k Kind) bool { return (k == Norm) == (t == BNFilter) }
+func (t Type) prunes(k Kind) bool {
+	if t == Pattern {
+		return k == Conv
+	}
+	return (k == Norm) == (t == BNFilter)
+}
+
+// fits reports whether t can prune the layer.
+func (t Type) fits(l Info) bool { return t.prunes(l.Kind) && t.misfit(l) == "" }
+
+// wanted ends a message with the layers that would have been right.
+func wanted(names []string) string {
+	if len(names) == 0 {
+		return "; no layer of the network fits"
+	}
+	return ": want one of " + strings.Join(names, ", ")
+}
 
 func lastLinear(layers []Info) int {
 	for i := len(layers) - 1; i >= 0; i-- {
@@ -164,7 +190,7 @@ func find(name string, t Type, layers []Info) (int, error) {
 func names(t Type, layers []Info) []string {
 	var out []string
 	for _, l := range layers {
-		if t.prunes(l.Kind) {
+		if t.fits(l) {
 			out = append(out, l.Layer)
 		}
 	}

@@ -6,55 +6,71 @@ import (
 	torch "rapt/cgo"
 )
 
-// Layer is one weight that is pruned.
+// Layer is one weight that is pruned or quantised.
 type Layer struct {
 	Name   string       // its state-dict name
 	Weight torch.Tensor // the trained parameter itself; State reads it and never writes it
 	Ratio  float64      // the fraction removed, in [0, 1)
+	Quant  *Quant       // quantised instead of pruned
+	Mask   torch.Tensor // quantised: 0 for the weights that were pruned before and stay zero; absent where none were
 }
 
 // Options of the method.
 type Options struct {
 	Type      Type
 	Rho       float64 // the penalty's weight before the first update
-	RhoGrowth float64 // rho is multiplied by it at every update; 1 keeps it
+	RhoMode   RhoMode // Growth where it is empty
+	RhoGrowth float64 // Growth alone: rho is multiplied by it at every update; 1 keeps it
+	// Patterns are what Pattern's kernels share, as SelectPatterns gives them, and live as long as the State. Absent, they are chosen
+	// from the layers' weights.
+	Patterns torch.Tensor
 }
 
 // State is the method between two updates: for each weight W the pruned copy Z and the scaled dual variable U.
 type State struct {
-	s       *torch.Session
-	typ     Type
-	growth  float64
-	layers  []Layer
-	rhos    []float64 // one for each layer, all equal
-	w, z, u []torch.Tensor
+	s        *torch.Session
+	typ      Type
+	mode     RhoMode
+	growth   float64
+	layers   []Layer
+	rhos     []float64 // one for each layer; all equal but for Balance
+	w, z, u  []torch.Tensor
+	patterns torch.Tensor // of Pattern alone
 }
 
 // New starts with Z = Project(W) and U = 0. Z and U live as long as s.
 func New(s *torch.Session, layers []Layer, o Options) *State {
-	st := &State{s: s, typ: o.Type, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers))}
+	st := &State{s: s, typ: o.Type, mode: o.RhoMode, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers)), patterns: o.Patterns}
+	if st.mode == "" {
+		st.mode = Growth
+	}
 	st.SetRho(o.Rho)
 	for _, l := range layers {
-		z, u := Project(l.Weight, o.Type, l.Ratio), l.Weight.ZerosLike()
+		st.w = append(st.w, l.Weight)
+	}
+	if st.typ == Pattern && !st.patterns.Defined() && len(layers) > 0 {
+		st.patterns = SelectPatterns(st.w...)
+		s.Keep(st.patterns)
+	}
+	for _, l := range layers {
+		z, u := st.project(l, l.Weight), l.Weight.ZerosLike()
 		s.Keep(z, u)
-		st.w, st.z, st.u = append(st.w, l.Weight), append(st.z, z), append(st.u, u)
+		st.z, st.u = append(st.z, z), append(st.u, u)
 	}
 	return st
 }
 
-// Rho is the penalty's weight now.
-func (st *State) Rho() float64 {
-	if len(st.rhos) == 0 {
-		return 0
+// mask is what pruning x as the layer says keeps.
+func (st *State) mask(l Layer, x torch.Tensor) torch.Tensor {
+	if st.typ == Pattern {
+		return MaskPatterns(x, st.patterns)
 	}
-	return st.rhos[0]
+	return Mask(x, st.typ, l.Ratio)
 }
 
-// SetRho changes the penalty's weight, as when a run is taken up again.
-func (st *State) SetRho(rho float64) {
-	for i := range st.rhos {
-		st.rhos[i] = rho
-	}
+// pruned is the projection of x by the layer's mask.
+func (st *State) pruned(l Layer, x torch.Tensor) torch.Tensor {
+	return keep(x, func() torch.Tensor { return st.mask(l, x) })
 }
 
 // AddGrad adds the penalty's gradient, rho (W - Z + U), to grads, which are aligned with the layers.
@@ -75,26 +91,39 @@ func (st *State) Penalty() torch.Tensor {
 
 // Residual says how far a layer is from having converged.
 type Residual struct {
-	Name              string
-	Primal, PrimalRel float64 // ||W - Z||, what pruning W now would take away; the same over ||W||
-	Dual, DualRel     float64 // ||Z - Z before||, how much the choice still moves; the same over ||W||
+	Name      string  `json:"name"`
+	Primal    float64 `json:"primal"`     // ||W - Z||
+	PrimalRel float64 `json:"primal_rel"` // the same over ||W||
+	Dual      float64 `json:"dual"`       // ||Z - Z before||, how much the choice still moves
+	DualRel   float64 `json:"dual_rel"`   // the same over ||W||
+	Energy    float64 `json:"energy"`     // ||W - Project(W)||^2 / ||W||^2, in [0, 1]: what pruning W hard now would take away
 }
 
-// Update ends an iteration (arXiv 1903.12561, Algorithm 1): rho grows, Z = Project(W + U), U = U + W - Z. The residuals
-// of all layers are read from the device at once.
+// Update ends an iteration (arXiv 1903.12561, Algorithm 1): rho grows, Z = Project(W + U), U = U + W - Z. With Balance rho moves last. The
+// residuals of all layers are read from the device at once.
 func (st *State) Update() ([]Residual, error) {
-	st.SetRho(st.Rho() * st.growth)
+	if st.mode == Growth {
+		st.SetRho(st.Rho() * st.growth)
+	}
+	now, err := st.measure(true)
+	if err == nil && st.mode == Balance {
+		st.balance(now)
+	}
+	return now, err
+}
+
+// Measure is what an update would find now, and changes nothing.
+func (st *State) Measure() ([]Residual, error) { return st.measure(false) }
+
+// measure takes the residuals of Z = Project(W + U), and moves Z and U there if it is told to.
+func (st *State) measure(move bool) ([]Residual, error) {
 	var norms []float32
 	var err error
 	st.s.NoGrad(func() {
 		st.s.Do(func() {
 			var all []torch.Tensor
 			for i, w := range st.w {
-				z := Project(w.Add(st.u[i]), st.typ, st.layers[i].Ratio)
-				gap := w.Sub(z)
-				all = append(all, gap.Norm().Reshape(1), z.Sub(st.z[i]).Norm().Reshape(1), w.Norm().Reshape(1))
-				st.z[i].Copy_(z)
-				st.u[i].Add_(gap, 1)
+				all = append(all, st.s.Scope(func() torch.Tensor { return st.layer(i, w, move) }))
 			}
 			if len(all) > 0 {
 				norms, err = st.s.Cat(0, all...).Float32s()
@@ -106,21 +135,37 @@ func (st *State) Update() ([]Residual, error) {
 	}
 	out := make([]Residual, len(st.layers))
 	for i, l := range st.layers {
-		primal, dual, size := float64(norms[3*i]), float64(norms[3*i+1]), float64(norms[3*i+2])
+		primal, dual, cut, size := float64(norms[4*i]), float64(norms[4*i+1]), float64(norms[4*i+2]), float64(norms[4*i+3])
 		out[i] = Residual{Name: l.Name, Primal: primal, Dual: dual}
 		if size > 0 {
-			out[i].PrimalRel, out[i].DualRel = primal/size, dual/size
+			out[i].PrimalRel, out[i].DualRel, out[i].Energy = primal/size, dual/size, cut/size*(cut/size)
 		}
 	}
 	return out, nil
 }
 
-// Tensors are Z and U with their names in a checkpoint, z.conv1.weight and u.conv1.weight. They are the state's own:
-// Copy_ into them restores it, with SetRho.
+// layer is measure for one: the norms of W - Z, Z - Z before, W - Project(W) and W.
+func (st *State) layer(i int, w torch.Tensor, move bool) torch.Tensor {
+	z := st.project(st.layers[i], w.Add(st.u[i]))
+	gap := w.Sub(z)
+	norm := func(t torch.Tensor) torch.Tensor { return t.Norm().Reshape(1) }
+	out := st.s.Cat(0, norm(gap), norm(z.Sub(st.z[i])), norm(w.Sub(st.project(st.layers[i], w))), norm(w))
+	if move {
+		st.z[i].Copy_(z)
+		st.u[i].Add_(gap, 1)
+	}
+	return out
+}
+
+// Tensors are Z and U with their names in a checkpoint, z.conv1.weight and u.conv1.weight, and for Pattern the patterns. They are the
+// state's own: Copy_ into them restores it, with SetRhos.
 func (st *State) Tensors() (names []string, ts []torch.Tensor) {
 	for i, l := range st.layers {
 		names = append(names, "z."+l.Name, "u."+l.Name)
 		ts = append(ts, st.z[i], st.u[i])
+	}
+	if st.patterns.Defined() {
+		names, ts = append(names, "patterns"), append(ts, st.patterns)
 	}
 	return names, ts
 }
@@ -129,7 +174,7 @@ func (st *State) Tensors() (names []string, ts []torch.Tensor) {
 func (st *State) Masks() []torch.Tensor {
 	var out []torch.Tensor
 	for i, w := range st.w {
-		out = append(out, Mask(w, st.typ, st.layers[i].Ratio))
+		out = append(out, st.mask(st.layers[i], w))
 	}
 	return out
 }

@@ -44,7 +44,7 @@ func budgetOf(cfg *config.Config, kind admm.Type, model *models.Model, all every
 		}
 	}
 	for i := range layers {
-		layers[i].Cost = costs[i] / admm.Groups(kind, layers[i].Shape)
+		layers[i].Cost = max(1, costs[i]/admm.Groups(kind, layers[i].Shape))
 	}
 	return b, layers, nil
 }
@@ -103,7 +103,7 @@ func (all everyWeight) macs(kind admm.Type, model *models.Model) (of []int64, re
 // settle decides what is removed of each layer where that depends on the weights: from the model that the first stage that prunes
 // starts from. From then on it stands in the run's folder, and stays.
 func (p *pipeline) settle(ctx context.Context, st *stage) error {
-	if p.settled || !p.cfg.Prune.Budget.NeedsWeights() || !st.admm && st.mask.from == nothing {
+	if p.settled || !p.cfg.Prune.Budget.NeedsWeights() || st.quant != nil || !st.admm && st.mask.from == nothing {
 		return nil
 	}
 	path := p.run.Path(strategyName)

@@ -67,6 +67,9 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	}
 	st.saved.Epoch, st.saved.Step, st.saved.Loss, st.saved.Right = epoch+1, 0, 0, 0
 	st.saved.Validation = map[string]float64{"clean_accuracy": acc.clean, p.attack.Name(): robust}
+	if epoch+1 < st.mask.gradual {
+		return nil // not as sparse as it is to be
+	}
 	// What ADMM hands on is where it ends, not where it scored best: W nears Z with every update.
 	if st.admm || score >= st.saved.Best {
 		st.saved.Best = score
@@ -94,7 +97,11 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 func (p *pipeline) updateADMM(ctx context.Context, st *stage, values map[string]float64) error {
 	lead := p.team.members[0]
 	// First what can be interrupted: the epoch's end is done again then, and Z and U must not move twice.
-	pruned, err := p.measurePruned(ctx, st)
+	measure := p.measurePruned
+	if st.quant != nil {
+		measure = p.measureQuantised
+	}
+	pruned, err := measure(ctx, st)
 	if err != nil {
 		return err
 	}

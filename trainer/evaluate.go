@@ -55,13 +55,22 @@ func CheckpointOf(path string) (string, error) {
 	if !info.IsDir() {
 		return path, nil
 	}
-	for _, stage := range []string{"retrain", "admm", "pretrain"} {
+	for _, stage := range stagesFromTheEnd() {
 		file := filepath.Join(path, "checkpoints", stage, "best.safetensors")
 		if _, err := os.Stat(file); err == nil {
 			return file, nil
 		}
 	}
-	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/{retrain,admm,pretrain}/best.safetensors", path)}
+	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/STAGE/best.safetensors of a stage such as retrain or pretrain", path)}
+}
+
+// stagesFromTheEnd are a run's, the last first.
+func stagesFromTheEnd() []string {
+	out := []string{"quantize_retrain", "quantize_admm", "quantize_retrain_1", "quantize_admm_1", "retrain", "admm"}
+	for i := config.MaxSteps; i > 0; i-- { // of progressive pruning
+		out = append(out, fmt.Sprintf("retrain_%d", i), fmt.Sprintf("admm_%d", i))
+	}
+	return append(out, "pretrain")
 }
 
 // opened is a checkpoint that is about to be judged.
@@ -232,6 +241,9 @@ func (o *opened) report() (*metrics.Report, error) {
 			layers = append(layers, l)
 		}
 		r.Sparsity = metrics.Summarise(string(kind), layers)
+		if r.Quantization, err = quantizationIn(o.file, r.Parameters); err != nil {
+			return &InputError{fmt.Errorf("%s: %w", o.path, err)}
+		}
 		return nil
 	})
 	return r, err

@@ -25,9 +25,10 @@ type pipeline struct {
 	options RunOptions
 	spec    models.Spec
 	parts   *datasets.Parts
-	plan    *pruning          // of the last step
-	plans   []*pruning        // of each step of pruning
-	settled bool              // the plans wait for no weights any more
+	plan    *pruning   // of the last step
+	plans   []*pruning // of each step of pruning
+	settled bool       // the plans wait for no weights any more
+	quant   *quantisation
 	attack  adversarial.PGD   // trained against, and validated with
 	judges  []adversarial.PGD // the test's
 
@@ -160,6 +161,9 @@ func (p *pipeline) fits() error {
 		if _, err := newPrunings(p.cfg, model); err != nil {
 			return err
 		}
+		if _, err := newQuantisation(p.cfg, model); err != nil {
+			return err
+		}
 		return (&team{members: []*member{newMember(0, s, model)}}).loadFrom(p.cfg.Model.Load)
 	})
 }
@@ -190,12 +194,12 @@ func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
 	if s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
 		model.ToChannelsLast()
 	}
-	p.plans, err = newPrunings(p.cfg, model)
-	if err != nil {
+	if p.plans, err = newPrunings(p.cfg, model); err != nil {
 		return nil, err
 	}
 	p.plan = p.plans[len(p.plans)-1]
-	return model, nil
+	p.quant, err = newQuantisation(p.cfg, model)
+	return model, err
 }
 
 // initial puts the model where a run begins: initialised, or loaded from model.load.
@@ -250,6 +254,9 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		report.CleanAccuracy, report.RobustAccuracy = &result.CleanAccuracy, result.RobustAccuracy
 		report.WorstCaseAccuracy = result.WorstCase
 		if report.Sparsity, err = p.sparsityOf(st.name); err != nil {
+			return nil, err
+		}
+		if report.Quantization, err = p.quantizationOf(st.name); err != nil {
 			return nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -106,7 +107,7 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	indices := int64(0)
 	left := map[string]int64{} // rows of layers that shrink
 	for i, info := range all.infos {
-		if (info.Kind == admm.Norm) != (kind == admm.BNFilter) {
+		if !kind.Prunes(info.Kind) {
 			continue
 		}
 		l := layerPlan(kind, info, ratio[info.Name], macs[i])
@@ -175,8 +176,9 @@ func layerPlan(kind admm.Type, info admm.Info, ratio float64, macs int64) metric
 	rows, numel := info.Shape[0], admm.Groups(admm.Irregular, info.Shape)
 	g := admm.Groups(kind, info.Shape)
 	kept := g - admm.Pruned(g, ratio)
-	l := metrics.PlanLayer{Name: info.Name, Shape: info.Shape, Ratio: ratio, Weights: numel, WeightsKept: numel / g * kept,
-		Filters: rows, FiltersKept: rows, Columns: numel / rows, ColumnsKept: numel / rows, MACs: macs, MACsKept: macs / g * kept}
+	part := func(n int64) int64 { return int64(math.Round(float64(n) * float64(kept) / float64(g))) } // blocks at edges are smaller
+	l := metrics.PlanLayer{Name: info.Name, Shape: info.Shape, Ratio: ratio, Weights: numel, WeightsKept: part(numel),
+		Filters: rows, FiltersKept: rows, Columns: numel / rows, ColumnsKept: numel / rows, MACs: macs, MACsKept: part(macs)}
 	switch kind {
 	case admm.Filter, admm.BNFilter:
 		l.FiltersKept = kept
@@ -286,7 +288,9 @@ func (p *pipeline) memory(cost models.Costs) (most metrics.PlanMemory, err error
 		case st.conf.Momentum != 0:
 			m.Optimizer = 4 * parameters
 		}
-		if st.admm {
+		if st.quant != nil && st.admm {
+			m.ADMM = 2 * 4 * parameters
+		} else if st.admm {
 			m.ADMM = 2 * 4 * pruned
 		}
 		if st.mask.from != nothing {
@@ -310,15 +314,16 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 	measured := map[string]timing{}
 	var other timing // for a stage that only prunes and is tested, where nothing else has its section
 	for _, st := range stages {
-		if _, ok := measured[st.section]; !ok && st.conf.Epochs > 0 {
-			if other, err = p.time(ctx, st.section); err != nil {
+		section := timedAs(st)
+		if _, ok := measured[section]; !ok && st.conf.Epochs > 0 {
+			if other, err = p.time(ctx, section); err != nil {
 				return nil, err
 			}
-			measured[st.section] = other
+			measured[section] = other
 		}
 	}
 	for _, st := range stages {
-		t, ok := measured[st.section]
+		t, ok := measured[timedAs(st)]
 		if !ok {
 			t = other
 		}
@@ -343,6 +348,14 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 	return out, nil
 }
 
+// timedAs is the section whose steps stand for the stage's: what quantising adds to one is little.
+func timedAs(st *stage) string {
+	if st.quant != nil {
+		return "pretrain"
+	}
+	return st.section
+}
+
 // timing is in seconds: a training step, and an image clean and under the config's attack.
 type timing struct {
 	step, image float64
@@ -352,6 +365,9 @@ type timing struct {
 // time measures a section of the config, as if it were the whole of it.
 func (p *pipeline) time(ctx context.Context, section string) (t timing, err error) {
 	alone := *p.cfg
+	if section == "pretrain" { // also where it stands for other stages alone
+		alone.Pretrain.Epochs = max(1, alone.Pretrain.Epochs)
+	}
 	last := alone.Prune.Step(alone.Prune.Steps.N() - 1)
 	alone.Prune.Ratio, alone.Prune.Ratios, alone.Prune.Steps = last.Ratio, last.Ratios, config.Steps{}
 	err = WithProbe(&alone, ProbeOptions{Stage: section}, func(b *Probe) error {

@@ -101,7 +101,7 @@ func ratiosOf(given []config.LayerRatio) []admm.LayerRatio {
 func (pr *pruning) choose(all everyWeight, ratios []float64, part func(last float64) float64) {
 	pr.layers, pr.index, pr.shifts, pr.ratios = nil, nil, nil, nil
 	for i, r := range ratios {
-		if (all.infos[i].Kind == admm.Norm) == (pr.kind == admm.BNFilter) {
+		if pr.kind.Prunes(all.infos[i].Kind) {
 			pr.ratios = append(pr.ratios, admm.LayerRatio{Layer: all.infos[i].Name, Ratio: r})
 		}
 		if r > 0 {

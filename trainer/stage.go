@@ -15,17 +15,18 @@ import (
 	"rapt/trainer/metrics"
 )
 
-// stage is one training of the model: pretrain, admm, retrain or a baseline.
+// stage is one training of the model: pretrain, admm, retrain, one that quantises, or a baseline.
 type stage struct {
 	name     string
 	section  string // of the config, which describes it: pretrain, admm or retrain
 	conf     config.Stage
 	plan     *pruning
-	from     string  // the stage whose best model it starts from; empty: the initial model
-	fresh    bool    // from "" it starts from an initialisation of its own, not the run's
-	natural  bool    // trains on images as they are, whatever training.method says
-	admm     bool    // nears the weights to their pruned copy
-	mask     masking // what is zero from the beginning, and stays so
+	quant    *quantStage // what it quantises; nil where it prunes
+	from     string      // the stage whose best model it starts from; empty: the initial model
+	fresh    bool        // from "" it starts from an initialisation of its own, not the run's
+	natural  bool        // trains on images as they are, whatever training.method says
+	admm     bool        // nears the weights to their pruned copy
+	mask     masking     // what is zero from the beginning, and stays so
 	baseline bool
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
@@ -34,6 +35,7 @@ type stage struct {
 	opt    torch.Optimizer
 	split  *admm.State // W, Z and U
 	masks  *masks
+	held   *heldLevels // the weights that are on their levels in this stage
 	target *objective
 }
 
@@ -98,21 +100,30 @@ func (p *pipeline) begin(st *stage) error {
 	if err != nil {
 		return err
 	}
+	params := lead.params
+	if st.quant != nil {
+		if params, err = p.beginQuant(st); err != nil {
+			return err
+		}
+	}
 	switch st.conf.Optimizer {
 	case "sgd":
-		st.opt = torch.SGD(lead.params, float64(st.conf.Momentum), float64(st.conf.WeightDecay), st.conf.Nesterov)
+		st.opt = torch.SGD(params, float64(st.conf.Momentum), float64(st.conf.WeightDecay), st.conf.Nesterov)
 	default:
-		st.opt = torch.Adam(lead.params, float64(st.conf.WeightDecay))
+		st.opt = torch.Adam(params, float64(st.conf.WeightDecay))
 	}
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
 		short: p.cfg.Run.Precision == "bf16"}
 	p.record()
-	if st.admm {
-		st.split = admm.New(lead.s, st.plan.layers, admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoGrowth: float64(st.conf.RhoGrowth)})
+	if st.admm && st.quant == nil {
+		st.split = admm.New(lead.s, st.plan.layers, rhoOptions(st))
 	}
-	if st.masks, err = p.masksOf(st); err != nil {
+	if st.quant == nil {
+		st.masks, err = p.masksOf(st)
+	}
+	if err != nil {
 		return err
 	}
 	if resumed {
@@ -199,8 +210,9 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	p.team.reduce()
 	lead := p.team.members[0]
 	if st.split != nil {
-		grads := make([]torch.Tensor, len(st.plan.index))
-		for k, at := range st.plan.index {
+		index := st.splitIndex()
+		grads := make([]torch.Tensor, len(index))
+		for k, at := range index {
 			grads[k] = lead.grads[at]
 		}
 		st.split.AddGrad(grads)
@@ -211,6 +223,9 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	st.opt.Step(lead.grads, learningRate(st.conf, epoch, float64(i)/float64(p.stepsPerEpoch())))
 	if st.masks != nil {
 		st.masks.apply(lead.s)
+	}
+	if st.held != nil {
+		st.held.settle(lead.s)
 	}
 	return lead.s.Err()
 }

@@ -5,22 +5,24 @@ import (
 	"math"
 	"slices"
 
+	"rapt/admm"
 	"rapt/trainer/config"
 )
 
 // stages are those of the config, in order, with the run's steps before each.
 func (p *pipeline) stages() ([]*stage, error) {
 	out := p.main()
-	if len(p.plans) > 1 && p.options.Stages != nil && !slices.Contains(p.options.Stages, "pretrain") {
+	if len(p.plans) > 1 && (slices.Contains(p.options.Stages, "admm") || slices.Contains(p.options.Stages, "retrain")) {
 		return nil, &InputError{fmt.Errorf("prune.steps has %d steps, which take turns at admm and retrain: rapt run does them all", len(p.plans))}
 	}
+	out = append(out, p.quantStages(out)...)
 	out = append(out, p.baselines(out)...)
 	offset := int64(0)
 	chosen := false
 	for _, st := range out {
 		st.offset = offset
 		offset += int64(st.conf.Epochs) * int64(p.stepsPerEpoch())
-		st.chosen = p.options.Stages == nil || !st.baseline && slices.Contains(p.options.Stages, st.section)
+		st.chosen = p.options.Stages == nil || !st.baseline && slices.Contains(p.options.Stages, st.name)
 		chosen = chosen || st.chosen
 	}
 	if !chosen {
@@ -94,4 +96,9 @@ func (p *pipeline) baselines(main []*stage) []*stage {
 		}
 	}
 	return out
+}
+
+// rhoOptions are the stage's for ADMM.
+func rhoOptions(st *stage) admm.Options {
+	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth)}
 }

@@ -56,14 +56,19 @@ func (p *pipeline) resumePoint(st *stage) (int64, error) {
 	return st.offset + int64(st.saved.Epoch*p.stepsPerEpoch()+st.saved.Step) + 1, nil
 }
 
-// save writes the stage's checkpoint: the model, and for "last" all that is needed to go on.
+// save writes the stage's checkpoint: the model, for "last" all that is needed to go on, and for "best" the codes of
+// quantised weights.
 func (p *pipeline) save(st *stage, which string) error {
 	lead := p.team.members[0]
-	model, err := modelFile(lead.model, p.metadata(st))
+	meta := p.metadata(st)
+	state, err := st.held.file(meta)
 	if err != nil {
 		return err
 	}
-	var state *checkpoint.File
+	model, err := modelFile(lead.model, meta)
+	if err != nil {
+		return err
+	}
 	if which == "last" {
 		if state, err = p.stateFile(st); err != nil {
 			return err
@@ -86,6 +91,10 @@ func (st *stage) stateTensors() (names []string, tensors []torch.Tensor) {
 	}
 	if st.masks != nil {
 		names, tensors = append(names, prefixed("mask.", st.masks.names)...), append(tensors, st.masks.masks...)
+	}
+	if st.held != nil {
+		n, t := st.held.tensors()
+		names, tensors = append(names, n...), append(tensors, t...)
 	}
 	return names, tensors
 }

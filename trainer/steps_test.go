@@ -13,8 +13,8 @@ import (
 	"rapt/trainer/config"
 )
 
-// best is a stage's chosen model, by tensor.
-func best(t *testing.T, cfg *config.Config, stage string) map[string][]float32 {
+// bestOf is a stage's chosen model, by tensor.
+func bestOf(t *testing.T, cfg *config.Config, stage string) map[string][]float32 {
 	t.Helper()
 	f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", stage, "best.safetensors"))
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestProgressive(t *testing.T) {
 	}
 	// Cubic: 1-(2/3)^3 of the last ratio in the first step.
 	zeros := func(stage, layer string) (n float64) {
-		w := best(t, cfg, stage)[layer]
+		w := bestOf(t, cfg, stage)[layer]
 		for _, v := range w {
 			if v == 0 {
 				n++
@@ -59,7 +59,7 @@ func TestProgressive(t *testing.T) {
 	assert.InDelta(t, 0.99*26/27, zeros("retrain_2", "fc1.weight"), 1e-3)
 
 	for _, pair := range [][2]string{{"retrain_1", "admm_2"}, {"admm_2", "retrain_2"}, {"retrain_2", "admm"}, {"admm", "retrain"}} {
-		before, after := best(t, cfg, pair[0]), best(t, cfg, pair[1])
+		before, after := bestOf(t, cfg, pair[0]), bestOf(t, cfg, pair[1])
 		moved := 0
 		for _, layer := range []string{"conv2.weight", "fc1.weight"} {
 			for i, v := range before[layer] {
@@ -98,11 +98,11 @@ func TestHoldZeros(t *testing.T) {
 	first := trainer.Settings(t, t.TempDir(), "prune.ratio=0.5", "retrain.epochs=1")
 	run(t, first)
 	load := filepath.Join(folder(first), "checkpoints", "retrain", "best.safetensors")
-	before := best(t, first, "retrain")
+	before := bestOf(t, first, "retrain")
 	back := func(hold string) (n int) {
 		cfg := trainer.Settings(t, t.TempDir(), "model.load="+load, "pretrain.epochs=0", "prune.ratio=0.6", "prune.hold_zeros="+hold, "admm.lr=0.01", "retrain.epochs=0")
 		run(t, cfg)
-		for name, w := range best(t, cfg, "admm") {
+		for name, w := range bestOf(t, cfg, "admm") {
 			for i, v := range before[name] {
 				if v == 0 && w[i] != 0 {
 					n++
@@ -131,9 +131,9 @@ func TestPrunedBaselines(t *testing.T) {
 		"pretrain.lr_schedule=constant", "admm.epochs=2", "retrain.epochs=1")
 	r := run(t, cfg)
 	require.Len(t, r.Baselines, 4)
-	pruned := best(t, cfg, "retrain")
+	pruned := bestOf(t, cfg, "retrain")
 	same := func(stage string) bool {
-		for name, w := range best(t, cfg, stage) {
+		for name, w := range bestOf(t, cfg, stage) {
 			for i, v := range w {
 				if (v == 0) != (pruned[name][i] == 0) {
 					return false
@@ -159,4 +159,14 @@ func TestPrunedBaselines(t *testing.T) {
 		hashes[l.MaskSHA256] = true
 	}
 	assert.Len(t, hashes, len(r.Sparsity.Layers))
+}
+
+// Of gradual pruning, only a model with all of its zeros is chosen, even where those before it did better.
+func TestGradualIsChosenAtItsEnd(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "training.method=natural", "data.train_limit=800", "data.validation=100", "prune.ratio=0.97",
+		"pretrain.epochs=5", "pretrain.lr=3e-3", "pretrain.lr_schedule=constant", "admm.epochs=2", "retrain.epochs=1", "retrain.lr=1e-6", "evaluate.baselines=[gradual]")
+	r := run(t, cfg)
+	epochs := ofEpochs(t, folder(cfg), "gradual")
+	require.Greater(t, epochs[0]["val/clean_acc"], epochs[2]["val/clean_acc"], "it did better at first")
+	assert.Equal(t, epochs[2]["sparsity/total"], r.Baselines[0].Sparsity)
 }

@@ -138,6 +138,6 @@ func (a *app) showEvaluation(r *metrics.Report) error {
 	if r.WorstCaseAccuracy != nil {
 		fmt.Fprintf(a.out, "%-12s %s\n", "worst case", percent(*r.WorstCaseAccuracy))
 	}
-	a.showSparsity(r.Sparsity)
+	a.showSparsity(r)
 	return nil
 }

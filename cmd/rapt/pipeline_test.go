@@ -97,7 +97,7 @@ func TestRunFromEndToEnd(t *testing.T) {
 	assert.Equal(t, "tiny", report.Name)
 	assert.Equal(t, "v-test", report.Version)
 	require.Len(t, report.Stages, 3)
-	for i, name := range stages {
+	for i, name := range stages[:3] {
 		s := report.Stages[i]
 		assert.Equal(t, name, s.Stage)
 		assert.Equal(t, 1, s.Epochs)
@@ -147,6 +147,27 @@ func TestRunFromEndToEnd(t *testing.T) {
 		assert.Zero(t, code, errOut)
 		assert.Contains(t, out, "begins stage=pretrain")
 	})
+}
+
+func TestQuantizedRunIsShown(t *testing.T) {
+	config, folder := tinyRun(t)
+	sets := []string{"--set", "admm.epochs=0", "--set", "retrain.epochs=0", "--set", "quantize.layers={conv2: 1, fc1: 3}", "--set", "quantize_retrain.epochs=1"}
+	code, _, errOut := program(t, append([]string{"train", config, "--stage", "pretrain"}, sets...)...)
+	require.Zero(t, code, errOut)
+	code, out, errOut := program(t, append([]string{"train", config, "--stage", "quantize_retrain"}, sets...)...)
+	require.Zero(t, code, errOut)
+	const sizes = `quantised weights and scales: \d+ bytes \(\d+\.\d\dx\), with indices \d+ bytes`
+	assert.Regexp(t, sizes, out)
+	code, out, errOut = program(t, "sparsity", folder)
+	require.Zero(t, code, errOut)
+	assert.Regexp(t, `conv2.weight \| +1 \| +2 \|`, out)
+	assert.Regexp(t, sizes, out)
+	code, out, errOut = program(t, "eval", folder, "--json", "--limit", "20")
+	require.Zero(t, code, errOut)
+	q := parseReport(t, []byte(out)).Quantization
+	require.NotNil(t, q)
+	require.Len(t, q.Layers, 2)
+	assert.Equal(t, "fc1.weight", q.Layers[1].Name)
 }
 
 func evaluates(t *testing.T, folder string, run metrics.Report) {

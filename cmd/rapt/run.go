@@ -14,7 +14,7 @@ import (
 	"rapt/trainer/metrics"
 )
 
-var stages = []string{"pretrain", "admm", "retrain"}
+var stages = []string{"pretrain", "admm", "retrain", "quantize_admm_1", "quantize_retrain_1", "quantize_admm", "quantize_retrain"}
 
 // runFlags are those of run and train.
 type runFlags struct {
@@ -31,7 +31,7 @@ func (a *app) runCommand() *cobra.Command {
 	var flags runFlags
 	cmd := &cobra.Command{
 		Use:   "run CONFIG",
-		Short: "Pretrain, prune with ADMM, retrain and evaluate; go on where it stopped",
+		Short: "Pretrain, prune and quantise with ADMM, retrain and evaluate; go on where it stopped",
 		Long: `Does all stages that the config gives epochs to, then evaluates. What it writes is in the folder run.out_dir/run.name.
 The same command goes on with an unfinished run and shows the result of a finished one.`,
 		Example: `  rapt run configs/quickstart.yaml
@@ -49,7 +49,7 @@ func (a *app) trainCommand() *cobra.Command {
 	var flags runFlags
 	var stage string
 	cmd := &cobra.Command{
-		Use:   "train CONFIG --stage pretrain|admm|retrain",
+		Use:   "train CONFIG --stage " + strings.Join(stages, "|"),
 		Short: "Do one stage of a run",
 		Long:  `Does one stage in the run's folder, from what the stage before it left there, and no evaluation.`,
 		Example: `  rapt train configs/mnist.yaml --stage pretrain
@@ -62,7 +62,7 @@ func (a *app) trainCommand() *cobra.Command {
 			return a.pipeline(ctx, args[0], flags, []string{stage})
 		}),
 	}
-	cmd.Flags().StringVar(&stage, "stage", "", "pretrain, admm or retrain")
+	cmd.Flags().StringVar(&stage, "stage", "", strings.Join(stages[:len(stages)-1], ", ")+" or "+stages[len(stages)-1])
 	flags.add(cmd)
 	return cmd
 }
@@ -100,6 +100,9 @@ func (a *app) showRun(report *metrics.Report, folder string, whole bool) {
 	metrics.Table(a.out, report)
 	if len(report.Sparsity.Layers) > 0 {
 		metrics.SparsityTable(a.out, report.Sparsity)
+	}
+	if report.Quantization != nil {
+		metrics.QuantizationTable(a.out, report.Quantization)
 	}
 	last := ""
 	if n := len(report.Stages); n > 0 {

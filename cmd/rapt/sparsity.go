@@ -12,7 +12,7 @@ import (
 func (a *app) sparsityCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "sparsity CHECKPOINT|RUN",
-		Short: "Count the pruned weights, filters and columns of each layer",
+		Short: "Count the pruned weights, filters and columns of each layer, and the bits of quantised ones",
 		Example: `  rapt sparsity runs/mnist
   rapt sparsity runs/mnist/checkpoints/retrain/best.safetensors --json`,
 		Args: positional("CHECKPOINT or RUN"),
@@ -25,14 +25,15 @@ func (a *app) sparsityCommand() *cobra.Command {
 				return a.writeJSON(report)
 			}
 			describe(a.out, report)
-			a.showSparsity(report.Sparsity)
+			a.showSparsity(report)
 			return nil
 		}),
 	}
 }
 
-// showSparsity prints the three ways in which people name a sparsity, and the layers.
-func (a *app) showSparsity(s metrics.Sparsity) {
+// showSparsity prints the three ways in which people name a sparsity, and the layers; and what quantised weights take.
+func (a *app) showSparsity(r *metrics.Report) {
+	s := r.Sparsity
 	fmt.Fprintf(a.out, "pruned %s, kept %s", percent(s.Sparsity), percent(1-s.Sparsity))
 	if s.Compression > 0 {
 		fmt.Fprintf(a.out, ", compression %.2fx", s.Compression)
@@ -42,4 +43,7 @@ func (a *app) showSparsity(s metrics.Sparsity) {
 	}
 	fmt.Fprintln(a.out)
 	metrics.SparsityTable(a.out, s)
+	if r.Quantization != nil {
+		metrics.QuantizationTable(a.out, r.Quantization)
+	}
 }

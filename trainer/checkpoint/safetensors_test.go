@@ -315,3 +315,15 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestInt8(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "codes.safetensors")
+	require.NoError(t, Write(path, &File{Tensors: []Tensor{I8("codes", []int64{2, 2}, []int8{-128, -1, 0, 127})}}))
+	f, err := Read(path)
+	require.NoError(t, err)
+	codes, err := f.Tensors[0].Int8s()
+	require.NoError(t, err)
+	assert.Equal(t, []int8{-128, -1, 0, 127}, codes)
+	_, err = f.Tensors[0].Bytes()
+	assert.ErrorContains(t, err, "holds I8, not U8")
+}

@@ -23,13 +23,14 @@ const (
 	TypeI64  DType = "I64"
 	TypeI32  DType = "I32"
 	TypeU8   DType = "U8"
+	TypeI8   DType = "I8"
 	TypeBool DType = "BOOL"
 )
 
 // Size is the number of bytes of one element, 0 for an unknown type.
 func (d DType) Size() int {
 	switch d {
-	case TypeBool, TypeU8, "I8", "F8_E5M2", "F8_E4M3":
+	case TypeBool, TypeU8, TypeI8, "F8_E5M2", "F8_E4M3":
 		return 1
 	case TypeF16, TypeBF16, "I16", "U16":
 		return 2
@@ -91,6 +92,15 @@ func U8(name string, shape []int64, v []byte) Tensor {
 	return Tensor{Name: name, DType: TypeU8, Shape: shape, Data: v}
 }
 
+// I8 makes a tensor of int8, such as a quantised weight's codes.
+func I8(name string, shape []int64, v []int8) Tensor {
+	b := make([]byte, len(v))
+	for i, x := range v {
+		b[i] = byte(x)
+	}
+	return Tensor{Name: name, DType: TypeI8, Shape: shape, Data: b}
+}
+
 // Bool makes a tensor of booleans, such as a mask.
 func Bool(name string, shape []int64, v []bool) Tensor {
 	b := make([]byte, len(v))
@@ -122,6 +132,18 @@ func (t Tensor) Int64s() ([]int64, error) {
 	v := make([]int64, len(t.Data)/8)
 	for i := range v {
 		v[i] = int64(binary.LittleEndian.Uint64(t.Data[8*i:]))
+	}
+	return v, nil
+}
+
+// Int8s returns a copy of the elements of an I8 tensor.
+func (t Tensor) Int8s() ([]int8, error) {
+	if err := t.want(TypeI8); err != nil {
+		return nil, err
+	}
+	v := make([]int8, len(t.Data))
+	for i, b := range t.Data {
+		v[i] = int8(b)
 	}
 	return v, nil
 }

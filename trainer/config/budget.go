@@ -109,6 +109,9 @@ func (v *checker) budget(p *Prune) {
 			v.fail("prune.budget.min_keep", "is %v: a fraction of each layer (0.1) or how many weights, filters or columns (4) is needed", b.MinKeep)
 		}
 		v.fraction("prune.budget.max_ratio", b.MaxRatio)
+		if own, ok := impliedRatio(p.SparsityType); ok {
+			v.relate("prune.budget", "has nothing to divide: %s removes %.6g of each layer", p.SparsityType, float64(own))
+		}
 	}
 	for _, rival := range []struct {
 		key   string

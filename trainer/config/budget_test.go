@@ -52,6 +52,7 @@ func TestBudgetRefusals(t *testing.T) {
 		{"prune: {budget: {keep: 0.1, macs: 0.1}}", "configs/x.yaml:4: prune.budget.macs is given beside prune.budget.keep: leave one out"},
 		{"prune: {budget: {keep: 0.1, method: erl}}", `configs/x.yaml:4: prune.budget.method is "erl": one of uniform, global, erk, sensitivity is needed; did you mean "erk"?`},
 		{"prune: {budget: {keep: 0.1, min_keep: 1.5}}", "configs/x.yaml:4: prune.budget.min_keep is 1.5: a fraction of each layer (0.1) or how many weights, filters or columns (4) is needed"},
+		{"prune: {sparsity_type: '2:4', budget: {keep: 0.5}}", "configs/x.yaml:4: prune.budget has nothing to divide: 2:4 removes 0.5 of each layer"},
 		{"prune: {budget: {keep: 0.1, max_ratio: 1}}", "configs/x.yaml:4: prune.budget.max_ratio is 1: a number from 0 to below 1 is needed"},
 		{"prune: {ratio: 0.5, budget: {keep: 0.1}}", "configs/x.yaml:4: prune.budget gives each layer its ratio: leave out prune.ratio"},
 		{"prune: {steps: [0.5, 0.9], budget: {keep: 0.1}}", "configs/x.yaml:4: prune.budget gives each layer its last ratio: prune.steps may only be {count, shape}"},

@@ -23,7 +23,12 @@ type Config struct {
 	Pretrain  Stage     `yaml:"pretrain"`
 	ADMM      Stage     `yaml:"admm"`
 	Retrain   Stage     `yaml:"retrain"`
-	Evaluate  Evaluate  `yaml:"evaluate"`
+
+	Quantize        Quantize `yaml:"quantize"`
+	QuantizeADMM    Stage    `yaml:"quantize_admm"`
+	QuantizeRetrain Stage    `yaml:"quantize_retrain"`
+
+	Evaluate Evaluate `yaml:"evaluate"`
 
 	name    string            // the file's name, for messages
 	origins map[string]origin // where each key that was given came from
@@ -90,8 +95,8 @@ type Adversary struct {
 
 // Prune says what is removed. A layer named in Ratios gets that ratio, every other prunable layer gets Ratio.
 type Prune struct {
-	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column or bn_filter; weight and channel are accepted for the first two
-	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0
+	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column, bn_filter, pattern, block (block4x4), blockRxC or N:M; weight and channel are accepted for the first two
+	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0, or what N:M and pattern imply: 1-N/M and 5/9
 	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
 	Budget       Budget       `yaml:"budget"`        // instead of Ratio; layers in Ratios keep theirs, which counts
 	Strategy     string       `yaml:"strategy"`      // a file with each layer's ratio, instead of Ratio and Ratios; see ReadStrategy
@@ -106,7 +111,7 @@ type LayerRatio struct {
 	Line  int    // in the config file; 0 where it did not come from one
 }
 
-// Stage is one of pretrain, admm and retrain.
+// Stage is one of pretrain, admm and retrain, or of the two that quantise.
 type Stage struct {
 	Epochs       int    `yaml:"epochs"`        // 0, the default, leaves the stage out
 	Optimizer    string `yaml:"optimizer"`     // sgd or adam
@@ -121,7 +126,8 @@ type Stage struct {
 
 	// The ADMM stage's own (arXiv 1903.12561, section 4), refused in the others.
 	Rho           Number `yaml:"rho,omitempty"`             // weight of the quadratic penalty; default 1e-3
-	RhoGrowth     Number `yaml:"rho_growth,omitempty"`      // rho is multiplied by it at every update; default 1.3
+	RhoMode       string `yaml:"rho_mode,omitempty"`        // growth, fixed or balance, which sets each layer's by its residuals (Boyd et al. 2011, section 3.4.1); default growth
+	RhoGrowth     Number `yaml:"rho_growth,omitempty"`      // growth only: rho is multiplied by it at every update; default 1.3
 	RhoStepGrowth Number `yaml:"rho_step_growth,omitempty"` // and by it from one step of prune.steps to the next; default 2
 	UpdateEvery   int    `yaml:"update_every,omitempty"`    // epochs between updates of Z and U
 }

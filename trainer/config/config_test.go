@@ -42,6 +42,10 @@ func public(c *Config) Config {
 	for _, one := range c.Prune.Ratios {
 		p.Prune.Ratios = append(p.Prune.Ratios, LayerRatio{Layer: one.Layer, Ratio: one.Ratio})
 	}
+	p.Quantize.Layers = nil
+	for _, one := range c.Quantize.Layers {
+		p.Quantize.Layers = append(p.Quantize.Layers, LayerBits{Layer: one.Layer, Bits: one.Bits})
+	}
 	return p
 }
 
@@ -50,7 +54,9 @@ func TestDefaultsForMNIST(t *testing.T) {
 		stage := Stage{Optimizer: "adam", LR: 1e-4, LRSchedule: "constant", Gamma: 0.1}
 		pretrain, admm := stage, stage
 		pretrain.Epochs = 1
-		admm.LRSchedule, admm.Rho, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, 1.3, 2, 4
+		admm.LRSchedule, admm.Rho, admm.RhoMode, admm.RhoGrowth, admm.RhoStepGrowth, admm.UpdateEvery = "admm", 1e-3, "growth", 1.3, 2, 4
+		levels := admm
+		levels.RhoStepGrowth = 0
 		want := Config{
 			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2},
 			Data:      Data{Dataset: dataset, Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
@@ -59,6 +65,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 			Adversary: Adversary{Norm: "Linf", Epsilon: 0.3, StepSize: 0.01, Steps: 40, RandomStart: true, Loss: "ce", BatchNorm: "eval"},
 			Prune:     Prune{SparsityType: "irregular"},
 			Pretrain:  pretrain, ADMM: admm, Retrain: stage,
+			Quantize: Quantize{Levels: "equal", EndsLast: true}, QuantizeADMM: levels, QuantizeRetrain: stage,
 			Evaluate: Evaluate{Attacks: []string{"pgd-40"}},
 		}
 		got := parse(t, "data: {dataset: "+dataset+"}\nmodel: {arch: lenet}\npretrain: {epochs: 1}\n")
@@ -176,6 +183,9 @@ func TestYAMLGivesTheSameConfig(t *testing.T) {
 prune: {sparsity_type: filter, ratio: 0.5, ratios: {fc1.weight: 0.123456789012345678, "true": 1/3, conv1: 0.7}}
 admm: {epochs: 4, optimizer: sgd, nesterov: true, lr_schedule: multistep, milestones: [1, 3], rho: 1/3}
 retrain: {epochs: 2, warmup_epochs: 1}
+quantize: {bits: 3, layers: {fc1.weight: 1, "true": 8, conv1: 0}, ends_last: false}
+quantize_admm: {epochs: 2, update_every: 1}
+quantize_retrain: {epochs: 2}
 evaluate: {attacks: [], baselines: [natural, one_shot]}
 `
 	for _, sets := range [][]string{nil, {"adversary.epsilon=8/255", "run.name=2024"}, {"run.name='~'", "model.load='a: b # c'", "data.dir=' x '"}} {
@@ -235,7 +245,7 @@ func TestShippedConfigs(t *testing.T) {
 		cfg, err := Load(path, nil)
 		require.NoError(t, err)
 		assert.Equal(t, strings.TrimSuffix(filepath.Base(path), ".yaml"), cfg.Run.Name)
-		assert.True(t, cfg.Prune.any(), path)
+		assert.True(t, cfg.Prune.any() || cfg.Quantize.any(), path)
 	}
 	cfg, err := Load("../../configs/mnist-paper.yaml", nil)
 	require.NoError(t, err)

@@ -91,6 +91,10 @@ func (d *decoder) set(text string) {
 		d.budgetKey(key, at, value)
 		return
 	}
+	if layer, ok := strings.CutPrefix(path, "quantize.layers."); ok {
+		d.bitsOf(layer, at, value)
+		return
+	}
 	d.key(section, key, at, value)
 }
 
@@ -111,6 +115,10 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 	}
 	if path == "prune.steps" {
 		d.steps(at, value)
+		return
+	}
+	if path == "quantize.layers" {
+		d.layerBits(at, value)
 		return
 	}
 	field := fieldOf(reflect.ValueOf(d.cfg).Elem(), section)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -54,6 +55,8 @@ func (c *Config) normalise() {
 		c.Prune.SparsityType = "irregular"
 	case "channel":
 		c.Prune.SparsityType = "filter"
+	case "block":
+		c.Prune.SparsityType = "block4x4"
 	}
 }
 
@@ -88,14 +91,18 @@ func (c *Config) complete() {
 	if c.Prune.Budget.Given() || c.Given("prune.budget") {
 		fill(c, "prune.budget.method", &c.Prune.Budget.Method, "uniform")
 	}
+	if ratio, ok := impliedRatio(c.Prune.SparsityType); ok && len(c.Prune.Steps.List) == 0 && c.Prune.Strategy == "" && !c.Prune.Budget.Given() {
+		fill(c, "prune.ratio", &c.Prune.Ratio, ratio)
+	}
 
 	c.completeStage("pretrain", &c.Pretrain, usual)
 	c.completeStage("admm", &c.ADMM, usual)
 	c.completeStage("retrain", &c.Retrain, usual)
-	fill(c, "admm.rho", &c.ADMM.Rho, 1e-3)
-	fill(c, "admm.rho_growth", &c.ADMM.RhoGrowth, 1.3)
+	c.completeRho("admm", &c.ADMM)
 	fill(c, "admm.rho_step_growth", &c.ADMM.RhoStepGrowth, 2)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)
+
+	c.completeQuantize(usual)
 
 	fill(c, "evaluate.attacks", &c.Evaluate.Attacks, []string{usual.attack})
 }
@@ -131,7 +138,7 @@ func (c *Config) completeStage(name string, s *Stage, usual preset) {
 		fill(c, key("lr"), &s.LR, usual.adamLR)
 	}
 	schedule := "constant"
-	if name == "admm" {
+	if slices.Contains(admmSections, name) {
 		schedule = "admm"
 	}
 	fill(c, key("lr_schedule"), &s.LRSchedule, schedule)

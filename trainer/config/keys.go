@@ -9,8 +9,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// admmOnly are the keys of a Stage that only the admm section has.
-var admmOnly = []string{"rho", "rho_growth", "rho_step_growth", "update_every"}
+// admmOnly are the keys of a Stage that only the admmSections have, rho_step_growth admm alone.
+var admmOnly = []string{"rho", "rho_mode", "rho_growth", "rho_step_growth", "update_every"}
 
 // sections are the config's sections in their order, and sectionKeys the keys of each.
 var sections, sectionKeys = readKeys()
@@ -26,7 +26,7 @@ func readKeys() (names []string, keys map[string][]string) {
 		names = append(names, section)
 		for j := range config.Field(i).Type.NumField() {
 			key := tagOf(config.Field(i).Type.Field(j))
-			if slices.Contains(admmOnly, key) && section != "admm" {
+			if slices.Contains(admmOnly, key) && !slices.Contains(admmSections, section) || key == "rho_step_growth" && section != "admm" {
 				continue
 			}
 			keys[section] = append(keys[section], key)

@@ -28,13 +28,13 @@ func TestUnknownKeys(t *testing.T) {
 		{"adversary: {eps: 0.3}", `configs/x.yaml:4: unknown key "adversary.eps"; did you mean "epsilon"?`},
 		{"adversary: {Step-Size: 0.3}", `configs/x.yaml:4: unknown key "adversary.Step-Size"; did you mean "step_size"?`},
 		{"training:\n  epsilon: 0.3", `configs/x.yaml:5: unknown key "training.epsilon"; did you mean "adversary.epsilon" or "evaluate.epsilon"?`},
-		{"retrain: {rho: 1}", `configs/x.yaml:4: unknown key "retrain.rho"; did you mean "admm.rho"?`},
+		{"retrain: {rho: 1}", `configs/x.yaml:4: unknown key "retrain.rho"; did you mean "admm.rho" or "quantize_admm.rho"?`},
 		{"training: {zebra: 1}", `configs/x.yaml:4: unknown key "training.zebra"; the keys of training are method, label_smoothing and mixup_alpha`},
 		{"adversry: {epsilon: 0.3}", `configs/x.yaml:4: unknown section "adversry"; did you mean "adversary"?`},
 		{"batch_size: 3", `configs/x.yaml:4: unknown section "batch_size"; did you mean "data.batch_size"?`},
-		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
-		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
-		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain and evaluate`},
+		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
 	})
 }
 
@@ -108,7 +108,7 @@ func TestWrongValues(t *testing.T) {
 		{"prune: {ratio: 90}", "configs/x.yaml:4: prune.ratio is 90: the fraction removed is needed, from 0 to below 1; did you mean 0.9?"},
 		{"prune: {ratio: -0.1}", "configs/x.yaml:4: prune.ratio is -0.1: the fraction removed is needed, from 0 to below 1"},
 		{"prune:\n  ratios:\n    fc1: 100", "configs/x.yaml:6: prune.ratios.fc1 is 100: the fraction removed is needed, from 0 to below 1"},
-		{"prune: {sparsity_type: irregluar}", `configs/x.yaml:4: prune.sparsity_type is "irregluar": one of irregular, filter, column, bn_filter is needed; did you mean "irregular"?`},
+		{"prune: {sparsity_type: irregluar}", `configs/x.yaml:4: prune.sparsity_type is "irregluar": one of irregular, filter, column, bn_filter, block, pattern, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most 32, is needed; did you mean "irregular"?`},
 		{"run: {name: a/b}", `configs/x.yaml:4: run.name is "a/b": the name of one folder is needed, without slashes; run.out_dir says where it lies`},
 		{"run: {name: ..}", `configs/x.yaml:4: run.name is "..": the name of one folder is needed, without slashes; run.out_dir says where it lies`},
 		{"run: {name: }", `configs/x.yaml:4: run.name is "": the name of one folder is needed, without slashes; run.out_dir says where it lies`},
@@ -238,5 +238,5 @@ func TestValidateWithoutAFile(t *testing.T) {
 	cfg.Pretrain.LR = Number(math.Inf(1))
 	cfg.Prune.Ratios = []LayerRatio{{Layer: "a"}, {Layer: "a"}}
 	assert.EqualError(t, cfg.Validate(), "adversary.epsilon is NaN: a number above 0 is needed\nprune.ratios.a is given twice\n"+
-		"pretrain.lr is +Inf: a number above 0 is needed\nretrain has rho, rho_growth, rho_step_growth or update_every, which only the admm section has")
+		"pretrain.lr is +Inf: a number above 0 is needed\nretrain has rho, rho_mode, rho_growth, rho_step_growth or update_every, which only the admm section has")
 }

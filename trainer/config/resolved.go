@@ -72,6 +72,9 @@ func sameValue(a, b reflect.Value) bool {
 	if budget, ok := a.Interface().(Budget); ok {
 		return sameBudget(budget, b.Interface().(Budget))
 	}
+	if layers, ok := a.Interface().([]LayerBits); ok {
+		return slices.Equal(sortedBits(layers), sortedBits(b.Interface().([]LayerBits)))
+	}
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true
 	}

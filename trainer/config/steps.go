@@ -24,6 +24,9 @@ type Step struct {
 	Ratios []LayerRatio
 }
 
+// MaxSteps is how many steps there may be.
+const MaxSteps = 100
+
 var shapes = []string{"paper", "cubic", "linear"}
 
 // N is the number of steps, at least 1.
@@ -126,8 +129,8 @@ func (d *decoder) stepCount(at origin, node *yaml.Node) (s Steps, ok bool) {
 func (v *checker) steps(p *Prune) {
 	s := p.Steps
 	if s.Count != 0 || s.Shape != "" {
-		if s.Count < 1 || s.Count > 100 {
-			v.fail("prune.steps", "has a count of %d: 1 to 100 steps are needed", s.Count)
+		if s.Count < 1 || s.Count > MaxSteps {
+			v.fail("prune.steps", "has a count of %d: 1 to %d steps are needed", s.Count, MaxSteps)
 		}
 		if !slices.Contains(shapes, s.Shape) {
 			v.fail("prune.steps", "has the shape %q: paper, cubic or linear is needed", clip(s.Shape))
@@ -135,6 +138,9 @@ func (v *checker) steps(p *Prune) {
 	}
 	if len(s.List) > 0 && (Step{p.Ratio, p.Ratios}).any() {
 		v.relate("prune.steps", "lists each step's ratios: leave out prune.ratio and prune.ratios, or give {count: %d, shape: cubic}", len(s.List))
+	}
+	if len(s.List) > MaxSteps {
+		v.fail("prune.steps", "lists %d steps: at most %d are possible", len(s.List), MaxSteps)
 	}
 	for i, step := range s.List {
 		v.ratio("prune.steps", step.Ratio)

@@ -15,7 +15,7 @@ var (
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
 	batchNorms    = []string{"eval", "train"}
-	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter"}
+	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter", "block", "pattern"}
 	optimizers    = []string{"sgd", "adam"}
 	schedules     = []string{"constant", "multistep", "cosine"}
 	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
@@ -108,7 +108,8 @@ func (v *checker) all() {
 	v.stage("pretrain", &v.cfg.Pretrain)
 	v.stage("admm", &v.cfg.ADMM)
 	v.stage("retrain", &v.cfg.Retrain)
-	v.admm(&v.cfg.ADMM)
+	v.admm("admm", &v.cfg.ADMM)
+	v.quantize(&v.cfg.Quantize)
 	v.stages(v.cfg)
 	v.evaluate(&v.cfg.Evaluate)
 }
@@ -187,7 +188,7 @@ func (v *checker) length(key string, value Number, norm string) bool {
 }
 
 func (v *checker) prune(p *Prune) {
-	v.word("prune.sparsity_type", p.SparsityType, sparsityTypes)
+	v.structure(p)
 	v.ratio("prune.ratio", p.Ratio)
 	seen := map[string]bool{}
 	for _, one := range p.Ratios {

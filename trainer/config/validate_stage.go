@@ -2,7 +2,7 @@ package config
 
 import "slices"
 
-// stage checks what the three stages share. Of a stage that is left out, only what could never be right is refused.
+// stage checks what the stages share. Of a stage that is left out, only what could never be right is refused.
 func (v *checker) stage(name string, s *Stage) {
 	key := func(of string) string { return name + "." + of }
 	v.atLeast(key("epochs"), s.Epochs, 0)
@@ -10,7 +10,8 @@ func (v *checker) stage(name string, s *Stage) {
 	v.positive(key("lr"), s.LR)
 	v.fraction(key("momentum"), s.Momentum)
 	v.notNegative(key("weight_decay"), s.WeightDecay)
-	if name == "admm" {
+	isADMM := slices.Contains(admmSections, name)
+	if isADMM {
 		v.word(key("lr_schedule"), s.LRSchedule, append(slices.Clone(schedules), "admm"))
 	} else if s.LRSchedule == "admm" {
 		v.fail(key("lr_schedule"), "is admm, which only the admm section has: one of constant, multistep, cosine is needed")
@@ -21,8 +22,8 @@ func (v *checker) stage(name string, s *Stage) {
 		v.fail(key("gamma"), "is %v: a number above 0 and at most 1 is needed", s.Gamma)
 	}
 	v.atLeast(key("warmup_epochs"), s.WarmupEpochs, 0)
-	if name != "admm" && (s.Rho != 0 || s.RhoGrowth != 0 || s.RhoStepGrowth != 0 || s.UpdateEvery != 0) {
-		v.fail(name, "has rho, rho_growth, rho_step_growth or update_every, which only the admm section has")
+	if !isADMM && (s.Rho != 0 || s.RhoMode != "" || s.RhoGrowth != 0 || s.RhoStepGrowth != 0 || s.UpdateEvery != 0) {
+		v.fail(name, "has rho, rho_mode, rho_growth, rho_step_growth or update_every, which only the admm section has")
 	}
 	if s.Epochs > 0 {
 		v.stageRelations(name, s)
@@ -56,20 +57,17 @@ func (v *checker) stageRelations(name string, s *Stage) {
 	}
 }
 
-func (v *checker) admm(s *Stage) {
-	v.positive("admm.rho", s.Rho)
-	if !(s.RhoGrowth >= 1) {
-		v.fail("admm.rho_growth", "is %v: a factor of 1 or more is needed", s.RhoGrowth)
+func (v *checker) admm(name string, s *Stage) {
+	v.rho(name, s)
+	if name == "admm" && !(s.RhoStepGrowth >= 1) {
+		v.fail(name+".rho_step_growth", "is %v: a factor of 1 or more is needed", s.RhoStepGrowth)
 	}
-	if !(s.RhoStepGrowth >= 1) {
-		v.fail("admm.rho_step_growth", "is %v: a factor of 1 or more is needed", s.RhoStepGrowth)
-	}
-	v.atLeast("admm.update_every", s.UpdateEvery, 1)
+	v.atLeast(name+".update_every", s.UpdateEvery, 1)
 }
 
 // stages checks that there is something to do, and something to prune where that is asked for.
 func (v *checker) stages(c *Config) {
-	if c.Pretrain.Epochs == 0 && c.ADMM.Epochs == 0 && c.Retrain.Epochs == 0 {
+	if c.Pretrain.Epochs == 0 && c.ADMM.Epochs == 0 && c.Retrain.Epochs == 0 && c.QuantizeRetrain.Epochs == 0 {
 		v.relate("pretrain.epochs", "is 0, and so are admm.epochs and retrain.epochs: one of them above 0 is needed")
 	}
 	if c.Prune.any() {

@@ -29,8 +29,10 @@ type Report struct {
 	// Baselines are models trained or pruned otherwise, for comparison.
 	Baselines []StageResult `json:"baselines,omitempty"`
 	Sparsity  Sparsity      `json:"sparsity"`
-	Seed      uint64        `json:"seed"`
-	Version   string        `json:"version"`
+	// Quantization is there where weights are quantised.
+	Quantization *Quantization `json:"quantization,omitempty"`
+	Seed         uint64        `json:"seed"`
+	Version      string        `json:"version"`
 }
 
 // Attack is an evaluation attack with all its settings. Epsilon and StepSize
