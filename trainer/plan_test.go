@@ -71,6 +71,33 @@ func TestPlanOfChannelPruning(t *testing.T) {
 	assert.True(t, p.Layers[2].Shrinks)
 }
 
+// The other structures: what a type implies is planned, written and read again, and blocks are divided by a budget.
+func TestPlanOfStructures(t *testing.T) {
+	for typ, sets := range map[string][]string{
+		"2:4":      {"prune.ratio=0.5"},
+		"pattern":  {"model.arch=resnet18_adv", "prune.ratio=5/9"},
+		"block2x2": {"prune.ratio=0", "prune.budget={keep: 0.2, method: global}"},
+	} {
+		p := planOnDrawn(t, append(sets, "prune.sparsity_type="+typ)...)
+		assert.Less(t, p.Parameters.After, 6*p.Parameters.Before/10, typ)
+		assert.Equal(t, p.Parameters.Before, p.Parameters.Shrunk, typ)
+	}
+	cfg := Settings(t, t.TempDir(), "prune.sparsity_type=2:4", "prune.ratio=0.5", "prune.ratios={fc2: 0}")
+	_, err := Run(context.Background(), cfg, Quiet())
+	require.NoError(t, err)
+	again := Settings(t, t.TempDir(), "prune.sparsity_type=2:4", "prune.ratio=0", "prune.strategy="+filepath.Join(cfg.Run.OutDir, cfg.Run.Name, "strategy.yaml"))
+	one, err := Plan(context.Background(), cfg, PlanOptions{})
+	require.NoError(t, err)
+	two, err := Plan(context.Background(), again, PlanOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, one.Layers, two.Layers)
+
+	cfg = Settings(t, t.TempDir(), "prune.sparsity_type=block2x2", "prune.ratio=0", "prune.budget={keep: 0.2, method: global}")
+	r, err := Run(context.Background(), cfg, Quiet())
+	require.NoError(t, err)
+	assert.InDelta(t, 0.8, r.Sparsity.Sparsity, 5e-3)
+}
+
 // planOnDrawn is a plan on drawn images, for networks whose data set is not at hand.
 func planOnDrawn(t *testing.T, sets ...string) (out *metrics.Plan) {
 	t.Helper()
