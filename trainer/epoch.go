@@ -119,15 +119,20 @@ func (p *pipeline) updateADMM(st *stage, pruned accuracies, values map[string]fl
 
 // measurePruned validates the model as it would be if it were pruned hard now, and leaves the weights as they were.
 func (p *pipeline) measurePruned(ctx context.Context, st *stage) (acc accuracies, err error) {
+	return p.accuracyPruned(ctx, st.plan, p.val, []adversarial.PGD{p.attack})
+}
+
+// accuracyPruned judges the model as it would be if it were pruned as plan says, and leaves the weights as they were.
+func (p *pipeline) accuracyPruned(ctx context.Context, plan *pruning, d *images, attacks []adversarial.PGD) (acc accuracies, err error) {
 	lead := p.team.members[0]
 	lead.s.Do(func() {
-		now := st.plan.pruneNow(lead)
+		now := plan.pruneNow(lead)
 		var kept []torch.Tensor
 		for _, w := range now.params {
 			kept = append(kept, w.Detach().Clone())
 		}
 		now.apply(lead.s)
-		acc, err = p.team.measure(ctx, p.val, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		acc, err = p.team.measure(ctx, d, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
 		lead.s.CopyLists_(now.params, kept)
 	})
 	return acc, err

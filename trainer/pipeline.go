@@ -27,6 +27,7 @@ type pipeline struct {
 	parts   *datasets.Parts
 	plan    *pruning   // of the last step
 	plans   []*pruning // of each step of pruning
+	settled bool       // the plans wait for no weights any more
 	quant   *quantisation
 	attack  adversarial.PGD   // trained against, and validated with
 	judges  []adversarial.PGD // the test's
@@ -231,6 +232,9 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 	}
 	defer p.metrics.Close()
 	if err := p.initial(); err != nil { // also when going on: model.load must still be there and fit
+		return nil, err
+	}
+	if err := p.writeKnown(); err != nil {
 		return nil, err
 	}
 	report := p.newReport()

@@ -20,6 +20,8 @@ type pruning struct {
 	index    []int        // of each layer in the model's parameters
 	shifts   []int        // for bn_filter, the index of each scale's shift: a dead channel has neither; else nil
 	entries  []nn.Entry   // the weights that reports list: all that the type could prune
+
+	ratios []admm.LayerRatio // of entries, in their order: what the last step removes
 }
 
 // newPrunings resolves the config's ratios against a model, for each step of pruning. Handles belong to the model's session.
@@ -33,13 +35,46 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 	for i := range cfg.Prune.Steps.N() {
 		pr := &pruning{kind: kind, entries: weights(model, kind)}
 		if prunes(cfg) {
-			ratios, err := admm.Resolve(kind, selection(cfg, i), all.infos)
+			ratios, err := known(cfg, kind, model, all, i)
 			if err != nil {
-				return nil, cfg.Errorf(badKey(cfg, err), "%v", err)
+				return nil, err
 			}
 			pr.choose(all, ratios, func(last float64) float64 { return cfg.Prune.Steps.At(i, last) })
 		}
 		out = append(out, pr)
+	}
+	return out, nil
+}
+
+// known are the ratios of step i as far as the config and the network's shapes say them. A budget that needs the weights gives those
+// of an even one meanwhile, which tells whether it can be met.
+func known(cfg *config.Config, kind admm.Type, model *models.Model, all everyWeight, i int) ([]float64, error) {
+	sel := selection(cfg, i)
+	if cfg.Prune.Budget.Given() {
+		b, layers, err := budgetOf(cfg, kind, model, all)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Prune.Budget.NeedsWeights() {
+			b.Method = admm.Uniform
+		}
+		return allocate(cfg, kind, b, layers)
+	}
+	if path := cfg.Prune.Strategy; path != "" {
+		ratios, err := config.ReadStrategy(path)
+		if err != nil {
+			return nil, err
+		}
+		sel.Ratios = ratiosOf(ratios)
+		out, err := admm.Resolve(kind, sel, all.infos)
+		if err != nil {
+			return nil, &InputError{fmt.Errorf("%s: %w", path, err)}
+		}
+		return out, nil
+	}
+	out, err := admm.Resolve(kind, sel, all.infos)
+	if err != nil {
+		return nil, cfg.Errorf(badKey(cfg, err), "%v", err)
 	}
 	return out, nil
 }
@@ -52,16 +87,24 @@ func prunes(cfg *config.Config) bool {
 // selection is what step i of pruning is given.
 func selection(cfg *config.Config, i int) admm.Selection {
 	step := cfg.Prune.Step(i)
-	sel := admm.Selection{Ratio: float64(step.Ratio)}
-	for _, r := range step.Ratios {
-		sel.Ratios = append(sel.Ratios, admm.LayerRatio{Layer: r.Layer, Ratio: float64(r.Ratio)})
+	return admm.Selection{Ratio: float64(step.Ratio), Ratios: ratiosOf(step.Ratios)}
+}
+
+func ratiosOf(given []config.LayerRatio) []admm.LayerRatio {
+	var out []admm.LayerRatio
+	for _, r := range given {
+		out = append(out, admm.LayerRatio{Layer: r.Layer, Ratio: float64(r.Ratio)})
 	}
-	return sel
+	return out
 }
 
 // choose takes the layers with a ratio above 0, and of each the part that this step removes.
 func (pr *pruning) choose(all everyWeight, ratios []float64, part func(last float64) float64) {
+	pr.layers, pr.index, pr.shifts, pr.ratios = nil, nil, nil, nil
 	for i, r := range ratios {
+		if pr.kind.Prunes(all.infos[i].Kind) {
+			pr.ratios = append(pr.ratios, admm.LayerRatio{Layer: all.infos[i].Name, Ratio: r})
+		}
 		if r > 0 {
 			pr.layers = append(pr.layers, admm.Layer{Name: all.entries[i].Name, Weight: *all.entries[i].Tensor, Ratio: part(r)})
 			pr.index = append(pr.index, all.at[i])

@@ -75,6 +75,9 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 	var err error
 	lead.s.Do(func() { // the stage's masks, Z and U end with it
 		defer func() { lead.recorder.close(lead) }()
+		if err = p.settle(ctx, st); err != nil {
+			return
+		}
 		if err = p.begin(st); err != nil {
 			return
 		}

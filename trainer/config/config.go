@@ -98,6 +98,8 @@ type Prune struct {
 	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column, bn_filter, pattern, block (block4x4), blockRxC or N:M; weight and channel are accepted for the first two
 	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0, or what N:M and pattern imply: 1-N/M and 5/9
 	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
+	Budget       Budget       `yaml:"budget"`        // instead of Ratio; layers in Ratios keep theirs, which counts
+	Strategy     string       `yaml:"strategy"`      // a file with each layer's ratio, instead of Ratio and Ratios; see ReadStrategy
 	Steps        Steps        `yaml:"steps"`         // progressive pruning: a list of ratios, or {count, shape: paper, cubic or linear}; default one step
 	HoldZeros    bool         `yaml:"hold_zeros"`    // zeros of the model that ADMM starts from stay zero, as they do from step to step; default false
 }

@@ -84,6 +84,13 @@ func (d *decoder) set(text string) {
 		d.ratio(layer, at, value)
 		return
 	}
+	if key, ok := strings.CutPrefix(path, "prune.budget."); ok {
+		if _, given := d.cfg.origins["prune.budget"]; !given {
+			d.cfg.origins["prune.budget"] = at
+		}
+		d.budgetKey(key, at, value)
+		return
+	}
 	if layer, ok := strings.CutPrefix(path, "quantize.layers."); ok {
 		d.bitsOf(layer, at, value)
 		return
@@ -100,6 +107,10 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 	path := section + "." + key
 	if path == "prune.ratios" {
 		d.ratios(at, value)
+		return
+	}
+	if path == "prune.budget" {
+		d.budget(at, value)
 		return
 	}
 	if path == "prune.steps" {

@@ -88,7 +88,10 @@ func (c *Config) complete() {
 	fill(c, "training.method", &c.Training.Method, "pgd")
 	c.completeAdversary(usual)
 	fill(c, "prune.sparsity_type", &c.Prune.SparsityType, "irregular")
-	if ratio, ok := impliedRatio(c.Prune.SparsityType); ok && len(c.Prune.Steps.List) == 0 {
+	if c.Prune.Budget.Given() || c.Given("prune.budget") {
+		fill(c, "prune.budget.method", &c.Prune.Budget.Method, "uniform")
+	}
+	if ratio, ok := impliedRatio(c.Prune.SparsityType); ok && len(c.Prune.Steps.List) == 0 && c.Prune.Strategy == "" && !c.Prune.Budget.Given() {
 		fill(c, "prune.ratio", &c.Prune.Ratio, ratio)
 	}
 

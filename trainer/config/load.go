@@ -23,29 +23,29 @@ const maxSize = 1 << 20
 func Load(path string, sets []string) (*Config, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadable(path, "config", err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
 	if err != nil {
-		return nil, unreadable(path, err)
+		return nil, unreadable(path, "config", err)
 	}
 	return Parse(data, path, sets)
 }
 
-func unreadable(path string, err error) error {
+func unreadable(path, what string, err error) error {
 	var inner *fs.PathError
 	if errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return &Error{Problems: []string{fmt.Sprintf("%s: the config cannot be read: %v", path, err)}}
+	return &Error{Problems: []string{fmt.Sprintf("%s: the %s cannot be read: %v", path, what, err)}}
 }
 
 // Parse is Load for the content of a file; name is used in messages, and its base name, without what follows the last dot, is
 // the default of run.name.
 func Parse(data []byte, name string, sets []string) (*Config, error) {
 	d := &decoder{cfg: &Config{name: name, origins: map[string]origin{}}, problems: problems{name: name}}
-	root, err := parseFile(data)
+	root, err := parseFile(data, configFile)
 	if err != nil {
 		return nil, &Error{Problems: []string{err.prefix(name) + err.text}}
 	}
@@ -75,26 +75,40 @@ type syntaxError struct {
 	text string
 }
 
+// fileKind is what a file is meant to be, for messages.
+type fileKind struct {
+	what  string
+	need  string // where it is no mapping
+	least string // where it is empty
+}
+
+var (
+	configFile = fileKind{"config", "sections such as run, data and model are needed",
+		"it needs at least data.dataset, model.arch and a stage's epochs"}
+	strategyFile = fileKind{"strategy", "a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9} is needed",
+		"it needs a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9}"}
+)
+
 // parseFile gives the file's top mapping.
-func parseFile(data []byte) (*yaml.Node, *syntaxError) {
+func parseFile(data []byte, kind fileKind) (*yaml.Node, *syntaxError) {
 	if len(data) > maxSize {
-		return nil, &syntaxError{text: "the config is larger than 1 MiB"}
+		return nil, &syntaxError{text: fmt.Sprintf("the %s is larger than 1 MiB", kind.what)}
 	}
 	var document, more yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return nil, &syntaxError{text: "the config is empty; it needs at least data.dataset, model.arch and a stage's epochs"}
+		return nil, &syntaxError{text: fmt.Sprintf("the %s is empty; %s", kind.what, kind.least)}
 	} else if err != nil {
 		return nil, notYAML(err)
 	}
 	if err := decoder.Decode(&more); err == nil {
-		return nil, &syntaxError{origin{line: more.Line}, "a second YAML document begins here; a config is one"}
+		return nil, &syntaxError{origin{line: more.Line}, fmt.Sprintf("a second YAML document begins here; a %s is one", kind.what)}
 	} else if !errors.Is(err, io.EOF) {
 		return nil, notYAML(err)
 	}
 	root := resolve(document.Content[0])
 	if root.Kind != yaml.MappingNode {
-		return nil, &syntaxError{origin{line: root.Line}, fmt.Sprintf("the config is %s: sections such as run, data and model are needed", kindOf(root))}
+		return nil, &syntaxError{origin{line: root.Line}, fmt.Sprintf("the %s is %s: %s", kind.what, kindOf(root), kind.need)}
 	}
 	return root, nil
 }

@@ -31,9 +31,11 @@ func (p Prune) MarshalYAML() (any, error) {
 		SparsityType string     `yaml:"sparsity_type"`
 		Ratio        Number     `yaml:"ratio"`
 		Ratios       *yaml.Node `yaml:"ratios"`
+		Budget       Budget     `yaml:"budget"`
+		Strategy     string     `yaml:"strategy"`
 		Steps        Steps      `yaml:"steps"`
 		HoldZeros    bool       `yaml:"hold_zeros"`
-	}{p.SparsityType, p.Ratio, ratios, p.Steps, p.HoldZeros}, nil
+	}{p.SparsityType, p.Ratio, ratios, p.Budget, p.Strategy, p.Steps, p.HoldZeros}, nil
 }
 
 // Where a run's files lie, what it runs on and how it reports change nothing in its result, but for rounding. run.workers
@@ -66,6 +68,9 @@ func sameValue(a, b reflect.Value) bool {
 	}
 	if steps, ok := a.Interface().(Steps); ok {
 		return sameSteps(steps, b.Interface().(Steps))
+	}
+	if budget, ok := a.Interface().(Budget); ok {
+		return sameBudget(budget, b.Interface().(Budget))
 	}
 	if layers, ok := a.Interface().([]LayerBits); ok {
 		return slices.Equal(sortedBits(layers), sortedBits(b.Interface().([]LayerBits)))

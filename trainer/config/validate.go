@@ -200,6 +200,7 @@ func (v *checker) prune(p *Prune) {
 		v.ratio(key, one.Ratio)
 	}
 	v.steps(p)
+	v.budget(p)
 }
 
 func (v *checker) ratio(key string, ratio Number) {
@@ -215,7 +216,9 @@ func (v *checker) ratio(key string, ratio Number) {
 }
 
 // any tells whether something is to be pruned.
-func (p *Prune) any() bool { return len(p.Steps.List) > 0 || Step{p.Ratio, p.Ratios}.any() }
+func (p *Prune) any() bool {
+	return len(p.Steps.List) > 0 || p.Budget.Given() || p.Strategy != "" || Step{p.Ratio, p.Ratios}.any()
+}
 
 func (s Step) any() bool {
 	return s.Ratio > 0 || slices.ContainsFunc(s.Ratios, func(one LayerRatio) bool { return one.Ratio > 0 })
