@@ -93,7 +93,7 @@ func (d *decoder) stepList(at origin, node *yaml.Node) (s Steps, ok bool) {
 			}
 		} else {
 			d.mapping(item, "prune.steps.", func(layer string, line origin, value *yaml.Node) {
-				one := LayerRatio{Layer: layer, Line: line.line}
+				one := LayerRatio{Layer: layer}
 				if need := decodeValue(reflect.ValueOf(&one.Ratio).Elem(), value); need != "" {
 					d.problems.add(line, "prune.steps: %s %s: %s", clip(layer), describe(value), need)
 				}
