@@ -203,7 +203,7 @@ func ReadStrategy(path string) ([]LayerRatio, error) {
 
 // StrategyYAML is a strategy file of these ratios, which ReadStrategy reads. comment is one line, and says where they come from.
 func StrategyYAML(comment string, ratios []LayerRatio) ([]byte, error) {
-	node, err := ratioNode(ratios)
+	node, err := layerNode(ratios)
 	if err != nil {
 		return nil, err
 	}

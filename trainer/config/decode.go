@@ -80,19 +80,17 @@ func (d *decoder) set(text string) {
 		d.problems.add(at, "%v", err)
 		return
 	}
-	if layer, ok := strings.CutPrefix(path, "prune.ratios."); ok {
-		d.ratio(layer, at, value)
-		return
+	for _, l := range d.perLayer() {
+		if layer, ok := strings.CutPrefix(path, l.key+"."); ok {
+			d.layer(l, layer, at, value)
+			return
+		}
 	}
 	if key, ok := strings.CutPrefix(path, "prune.budget."); ok {
 		if _, given := d.cfg.origins["prune.budget"]; !given {
 			d.cfg.origins["prune.budget"] = at
 		}
 		d.budgetKey(key, at, value)
-		return
-	}
-	if layer, ok := strings.CutPrefix(path, "quantize.layers."); ok {
-		d.bitsOf(layer, at, value)
 		return
 	}
 	d.key(section, key, at, value)
@@ -105,20 +103,18 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 		return
 	}
 	path := section + "." + key
-	if path == "prune.ratios" {
-		d.ratios(at, value)
-		return
+	for _, l := range d.perLayer() {
+		if path == l.key {
+			d.layers(l, at, value)
+			return
+		}
 	}
-	if path == "prune.budget" {
+	switch path {
+	case "prune.budget":
 		d.budget(at, value)
 		return
-	}
-	if path == "prune.steps" {
+	case "prune.steps":
 		d.steps(at, value)
-		return
-	}
-	if path == "quantize.layers" {
-		d.layerBits(at, value)
 		return
 	}
 	field := fieldOf(reflect.ValueOf(d.cfg).Elem(), section)
@@ -127,46 +123,6 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 		return
 	}
 	d.cfg.origins[path] = at
-}
-
-// ratios reads the mapping of a ratio a layer, and replaces what was given before.
-func (d *decoder) ratios(at origin, node *yaml.Node) {
-	if node.Kind != yaml.MappingNode && !isNull(node) {
-		d.problems.add(at, "prune.ratios %s: a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9} is needed", describe(node))
-		return
-	}
-	for _, one := range d.cfg.Prune.Ratios {
-		delete(d.cfg.origins, "prune.ratios."+one.Layer)
-	}
-	d.cfg.Prune.Ratios = nil
-	d.cfg.origins["prune.ratios"] = at
-	d.mapping(node, "prune.ratios.", func(layer string, line origin, value *yaml.Node) {
-		if at.set != "" {
-			line = at // the lines of a --set's value say nothing
-		}
-		d.ratio(layer, line, value)
-	})
-}
-
-// ratio sets one layer's ratio.
-func (d *decoder) ratio(layer string, at origin, node *yaml.Node) {
-	if layer == "" || !oneLine(layer) {
-		d.problems.add(at, "prune.ratios names a layer %q: a name such as conv1.weight is needed", clip(layer))
-		return
-	}
-	entry := LayerRatio{Layer: layer, Line: at.line}
-	if need := decodeValue(reflect.ValueOf(&entry.Ratio).Elem(), node); need != "" {
-		d.problems.add(at, "prune.ratios.%s %s: %s", clip(layer), describe(node), need)
-		return
-	}
-	key := "prune.ratios." + layer
-	if _, given := d.cfg.origins[key]; given {
-		same := func(one LayerRatio) bool { return one.Layer == layer }
-		d.cfg.Prune.Ratios[slices.IndexFunc(d.cfg.Prune.Ratios, same)] = entry
-	} else {
-		d.cfg.Prune.Ratios = append(d.cfg.Prune.Ratios, entry)
-	}
-	d.cfg.origins[key] = at
 }
 
 // decodeValue stores a node in a field, or says what the field needs instead.

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"reflect"
 	"slices"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -27,62 +25,17 @@ type LayerBits struct {
 // admmSections are those that have the ADMM stage's own keys.
 var admmSections = []string{"admm", "quantize_admm"}
 
-// layerBits reads the mapping of bits a layer, and replaces what was given before.
-func (d *decoder) layerBits(at origin, node *yaml.Node) {
-	if node.Kind != yaml.MappingNode && !isNull(node) {
-		d.problems.add(at, "quantize.layers %s: a mapping such as {conv1.weight: 5, fc1.weight: 2} is needed", describe(node))
-		return
-	}
-	for _, one := range d.cfg.Quantize.Layers {
-		delete(d.cfg.origins, "quantize.layers."+one.Layer)
-	}
-	d.cfg.Quantize.Layers = nil
-	d.cfg.origins["quantize.layers"] = at
-	d.mapping(node, "quantize.layers.", func(layer string, line origin, value *yaml.Node) {
-		if at.set != "" {
-			line = at // the lines of a --set's value say nothing
-		}
-		d.bitsOf(layer, line, value)
-	})
-}
-
-// bitsOf sets one layer's bits.
-func (d *decoder) bitsOf(layer string, at origin, node *yaml.Node) {
-	if layer == "" || !oneLine(layer) {
-		d.problems.add(at, "quantize.layers names a layer %q: a name such as conv1.weight is needed", clip(layer))
-		return
-	}
-	entry := LayerBits{Layer: layer, Line: at.line}
-	if need := decodeValue(reflect.ValueOf(&entry.Bits).Elem(), node); need != "" {
-		d.problems.add(at, "quantize.layers.%s %s: %s", clip(layer), describe(node), need)
-		return
-	}
-	key := "quantize.layers." + layer
-	if _, given := d.cfg.origins[key]; given {
-		same := func(one LayerBits) bool { return one.Layer == layer }
-		d.cfg.Quantize.Layers[slices.IndexFunc(d.cfg.Quantize.Layers, same)] = entry
-	} else {
-		d.cfg.Quantize.Layers = append(d.cfg.Quantize.Layers, entry)
-	}
-	d.cfg.origins[key] = at
-}
-
 // MarshalYAML writes the layers as the mapping they are read from, in their order.
 func (q Quantize) MarshalYAML() (any, error) {
-	layers := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for _, one := range q.Layers {
-		var layer, bits yaml.Node
-		layer.SetString(one.Layer)
-		if err := bits.Encode(one.Bits); err != nil {
-			return nil, err
-		}
-		layers.Content = append(layers.Content, &layer, &bits)
+	layers, err := layerNode(q.Layers)
+	if err != nil {
+		return nil, err
 	}
 	return struct {
-		Bits     int       `yaml:"bits"`
-		Layers   yaml.Node `yaml:"layers"`
-		Levels   string    `yaml:"levels"`
-		EndsLast bool      `yaml:"ends_last"`
+		Bits     int        `yaml:"bits"`
+		Layers   *yaml.Node `yaml:"layers"`
+		Levels   string     `yaml:"levels"`
+		EndsLast bool       `yaml:"ends_last"`
 	}{q.Bits, layers, q.Levels, q.EndsLast}, nil
 }
 
@@ -142,14 +95,4 @@ func (v *checker) bits(key string, bits, most int) {
 	default:
 		v.fail(key, "is %d: 1 to %d, or 0 for float32, is needed", bits, most)
 	}
-}
-
-// sortedBits leaves out what does not matter: the order and the lines.
-func sortedBits(layers []LayerBits) []LayerBits {
-	layers = slices.Clone(layers)
-	for i := range layers {
-		layers[i].Line = 0
-	}
-	slices.SortFunc(layers, func(a, b LayerBits) int { return strings.Compare(a.Layer, b.Layer) })
-	return layers
 }

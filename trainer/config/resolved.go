@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"reflect"
 	"slices"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -23,7 +22,7 @@ func (c *Config) YAML() []byte {
 
 // MarshalYAML writes the ratios as the mapping they are read from, in their order.
 func (p Prune) MarshalYAML() (any, error) {
-	ratios, err := ratioNode(p.Ratios)
+	ratios, err := layerNode(p.Ratios)
 	if err != nil {
 		return nil, err
 	}
@@ -63,17 +62,13 @@ func Diff(a, b *Config) []string {
 }
 
 func sameValue(a, b reflect.Value) bool {
-	if ratios, ok := a.Interface().([]LayerRatio); ok {
-		return slices.Equal(sorted(ratios), sorted(b.Interface().([]LayerRatio)))
-	}
-	if steps, ok := a.Interface().(Steps); ok {
-		return sameSteps(steps, b.Interface().(Steps))
-	}
-	if budget, ok := a.Interface().(Budget); ok {
-		return sameBudget(budget, b.Interface().(Budget))
-	}
-	if layers, ok := a.Interface().([]LayerBits); ok {
-		return slices.Equal(sortedBits(layers), sortedBits(b.Interface().([]LayerBits)))
+	switch a.Interface().(type) {
+	case []LayerRatio, []LayerBits:
+		return reflect.DeepEqual(byLayer(a), byLayer(b))
+	case Steps:
+		return sameSteps(a.Interface().(Steps), b.Interface().(Steps))
+	case Budget:
+		return sameBudget(a.Interface().(Budget), b.Interface().(Budget))
 	}
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true
@@ -83,16 +78,6 @@ func sameValue(a, b reflect.Value) bool {
 
 func sameSteps(a, b Steps) bool {
 	return a.Count == b.Count && a.Shape == b.Shape && slices.EqualFunc(a.List, b.List, func(a, b Step) bool {
-		return a.Ratio == b.Ratio && slices.Equal(sorted(a.Ratios), sorted(b.Ratios))
+		return a.Ratio == b.Ratio && reflect.DeepEqual(byLayer(reflect.ValueOf(a.Ratios)), byLayer(reflect.ValueOf(b.Ratios)))
 	})
-}
-
-// sorted leaves out what does not matter: the order and the lines.
-func sorted(ratios []LayerRatio) []LayerRatio {
-	ratios = slices.Clone(ratios)
-	for i := range ratios {
-		ratios[i].Line = 0
-	}
-	slices.SortFunc(ratios, func(a, b LayerRatio) int { return strings.Compare(a.Layer, b.Layer) })
-	return ratios
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"math"
 	"reflect"
 	"slices"
@@ -168,26 +167,12 @@ func (s Steps) MarshalYAML() (any, error) {
 	for i, step := range s.List {
 		out[i] = step.Ratio
 		if len(step.Ratios) > 0 {
-			ratios, err := ratioNode(step.Ratios)
+			ratios, err := layerNode(step.Ratios)
 			if err != nil {
 				return nil, err
 			}
 			out[i] = ratios
 		}
-	}
-	return out, nil
-}
-
-// ratioNode is the mapping that ratios are read from, in their order.
-func ratioNode(ratios []LayerRatio) (*yaml.Node, error) {
-	out := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for _, one := range ratios {
-		var layer, ratio yaml.Node
-		layer.SetString(one.Layer)
-		if err := ratio.Encode(one.Ratio); err != nil {
-			return nil, fmt.Errorf("ratio of %s: %w", one.Layer, err)
-		}
-		out.Content = append(out.Content, &layer, &ratio)
 	}
 	return out, nil
 }
