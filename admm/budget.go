@@ -133,14 +133,11 @@ func Allocate(t Type, b Budget, layers []BudgetLayer) ([]float64, error) {
 	return a.ratios(), nil
 }
 
-// Prunes reports whether t is for layers of kind k.
-func (t Type) Prunes(k Kind) bool { return t.prunes(k) }
-
 // Kept is what of the layers' cost stays at these ratios, and all of it; rest stays as well.
 func Kept(t Type, layers []BudgetLayer, ratios []float64, rest int64) (kept, whole int64) {
 	kept, whole = rest, rest
 	for i, l := range layers {
-		if t.prunes(l.Kind) {
+		if t.Prunes(l.Kind) {
 			g := Groups(t, l.Shape)
 			whole += l.Cost * g
 			kept += l.Cost * (g - Pruned(g, ratios[i]))
@@ -173,7 +170,7 @@ func newAllocation(t Type, b Budget, layers []BudgetLayer) (*allocation, error) 
 	a := &allocation{layers: layers, groups: make([]int64, n), most: make([]int64, n), cut: make([]int64, n)}
 	whole, fixed, least := b.Rest, b.Rest, int64(0)
 	for i, l := range layers {
-		if !t.prunes(l.Kind) {
+		if !t.Prunes(l.Kind) {
 			continue
 		}
 		g := Groups(t, l.Shape)

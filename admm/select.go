@@ -111,7 +111,7 @@ func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
 			return nil, err
 		case given[i] != "":
 			return nil, fmt.Errorf("layer %s is given twice, as %s and as %s: leave one out", layers[i].Layer, given[i], one.Layer)
-		case !t.prunes(layers[i].Kind):
+		case !t.Prunes(layers[i].Kind):
 			return nil, fmt.Errorf("%s is a %s, which %s pruning is not for%s", one.Layer, layers[i].Kind, t, wanted(names(t, layers)))
 		case one.Ratio > 0 && t.misfit(layers[i]) != "":
 			return nil, fmt.Errorf("%s %s%s", one.Layer, t.misfit(layers[i]), wanted(names(t, layers)))
@@ -132,7 +132,7 @@ func (t Type) checkRatio(what string, r float64) error {
 }
 
 // prunes reports whether t is for layers of kind k.
-func (t Type) prunes(k Kind) bool {
+func (t Type) Prunes(k Kind) bool {
 	if t == Pattern {
 		return k == Conv
 	}
@@ -140,7 +140,7 @@ func (t Type) prunes(k Kind) bool {
 }
 
 // fits reports whether t can prune the layer.
-func (t Type) fits(l Info) bool { return t.prunes(l.Kind) && t.misfit(l) == "" }
+func (t Type) fits(l Info) bool { return t.Prunes(l.Kind) && t.misfit(l) == "" }
 
 // wanted ends a message with the layers that would have been right.
 func wanted(names []string) string {

@@ -36,7 +36,7 @@ func budgetOf(cfg *config.Config, kind admm.Type, model *models.Model, all every
 	if err := admm.Fix(kind, ratiosOf(cfg.Prune.Ratios), given.Exclude, layers); err != nil {
 		return b, nil, cfg.Errorf(budgetKey(cfg, err), "%v", err)
 	}
-	costs := all.weights()
+	costs := all.numels()
 	if given.MACs != 0 {
 		var err error
 		if costs, b.Rest, err = all.macs(kind, model); err != nil {
@@ -65,8 +65,8 @@ func allocate(cfg *config.Config, kind admm.Type, b admm.Budget, layers []admm.B
 	return ratios, nil
 }
 
-// weights are how many each has.
-func (all everyWeight) weights() []int64 {
+// numels are the weights' sizes.
+func (all everyWeight) numels() []int64 {
 	out := make([]int64, len(all.infos))
 	for i, e := range all.entries {
 		out[i] = e.Tensor.Numel()

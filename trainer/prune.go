@@ -151,9 +151,10 @@ func prunable(model *models.Model) everyWeight {
 // weights are the entries that a sparsity type could prune: batch-norm scales, or all other weights.
 func weights(model *models.Model, kind admm.Type) []nn.Entry {
 	var out []nn.Entry
-	for _, e := range model.State {
-		if !e.Buffer && strings.HasSuffix(e.Name, "weight") && (e.Kind == nn.Norm) == (kind == admm.BNFilter) {
-			out = append(out, e)
+	all := prunable(model)
+	for i, info := range all.infos {
+		if kind.Prunes(info.Kind) {
+			out = append(out, all.entries[i])
 		}
 	}
 	return out

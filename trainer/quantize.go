@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -30,39 +31,27 @@ type quantLayer struct {
 
 // newQuantisation resolves the config's bits against a model. Its handles belong to the model's session.
 func newQuantisation(cfg *config.Config, model *models.Model) (*quantisation, error) {
-	var infos []admm.Info
-	var all []quantLayer
-	place := 0
-	for _, e := range model.State {
-		if e.Buffer {
-			continue
-		}
-		if strings.HasSuffix(e.Name, "weight") {
-			infos = append(infos, admm.Info{Name: e.Name, Layer: e.Layer, Kind: kinds[e.Kind], Shape: e.Tensor.Shape()})
-			all = append(all, quantLayer{name: e.Name, at: place, weight: *e.Tensor})
-		}
-		place++
-	}
+	all := prunable(model)
 	c := cfg.Quantize
 	var single []admm.LayerBits
 	for _, one := range c.Layers {
 		single = append(single, admm.LayerBits{Layer: one.Layer, Bits: one.Bits})
 	}
-	bits, err := admm.ResolveBits(c.Bits, single, infos)
+	bits, err := admm.ResolveBits(c.Bits, single, all.infos)
 	if err != nil {
 		return nil, cfg.Errorf(badBits(cfg, err), "%v", err)
 	}
 	isEnd := func(l admm.Info) bool { return l.Kind != admm.Norm }
-	first := slices.IndexFunc(infos, isEnd)
-	last := len(infos) - 1
-	for last >= 0 && !isEnd(infos[last]) {
+	first := slices.IndexFunc(all.infos, isEnd)
+	last := len(all.infos) - 1
+	for last >= 0 && !isEnd(all.infos[last]) {
 		last--
 	}
 	q := &quantisation{}
-	for i, l := range all {
+	for i, e := range all.entries {
 		if bits[i] > 0 {
-			l.quant, l.end = admm.Quant{Bits: bits[i], PowerOfTwo: c.Levels == "power_of_two"}, i == first || i == last
-			q.layers = append(q.layers, l)
+			q.layers = append(q.layers, quantLayer{name: e.Name, at: all.at[i], weight: *e.Tensor,
+				quant: admm.Quant{Bits: bits[i], PowerOfTwo: c.Levels == "power_of_two"}, end: i == first || i == last})
 		}
 	}
 	return q, nil
@@ -142,6 +131,7 @@ func (p *pipeline) beginQuant(st *stage) ([]torch.Tensor, error) {
 		var layers []admm.Layer
 		for _, l := range st.quant.drawn {
 			layers = append(layers, admm.Layer{Name: l.name, Weight: l.weight, Quant: &l.quant, Mask: st.masks.of(l.name)})
+			st.pulled = append(st.pulled, lead.grads[l.at])
 		}
 		st.split = admm.New(lead.s, layers, rhoOptions(st))
 	}
@@ -178,15 +168,10 @@ func (p *pipeline) holdZeros(st *stage) error {
 		return err
 	}
 	lead := p.team.members[0]
-	held, place := &masks{}, 0
-	for _, e := range lead.model.State {
-		if e.Buffer {
-			continue
-		}
-		at := place
-		place++
+	held, all := &masks{}, prunable(lead.model)
+	for i, e := range all.entries {
 		stored, ok := f.Get(e.Name)
-		if !ok || !strings.HasSuffix(e.Name, "weight") || levels.dense(e.Name) {
+		if !ok || levels.dense(e.Name) {
 			continue
 		}
 		data, err := stored.Float32s()
@@ -196,16 +181,14 @@ func (p *pipeline) holdZeros(st *stage) error {
 		if !slices.Contains(data, 0) {
 			continue
 		}
-		for i, v := range data {
-			data[i] = 0 // and not -0, which would turn the sign of a zero at each step
-			if v != 0 {
-				data[i] = 1
-			}
+		was := e.Tensor.ZerosLike()
+		if err := fill(lead.s, was, stored); err != nil {
+			return &InputError{fmt.Errorf("%s: %w", e.Name, err)}
 		}
-		mask := lead.params[at].ZerosLike().Copy_(lead.s.FromFloat32(data, stored.Shape...))
-		held.add(lead, e.Name, at, mask)
+		mask := nonzero(was)
+		held.add(lead, e.Name, all.at[i], mask)
 		if e.Kind == nn.Norm { // a dead channel has neither scale nor shift
-			held.add(lead, strings.TrimSuffix(e.Name, "weight")+"bias", at+1, mask)
+			held.add(lead, strings.TrimSuffix(e.Name, "weight")+"bias", all.at[i]+1, mask)
 		}
 	}
 	if len(held.names) > 0 {
@@ -222,18 +205,6 @@ func (k *masks) of(name string) torch.Tensor {
 		}
 	}
 	return torch.Tensor{}
-}
-
-// splitIndex is the place of each of ADMM's layers among the parameters.
-func (st *stage) splitIndex() []int {
-	if st.quant == nil {
-		return st.plan.index
-	}
-	var index []int
-	for _, l := range st.quant.drawn {
-		index = append(index, l.at)
-	}
-	return index
 }
 
 // measureQuantised validates the model as it would be if ADMM's layers were put on their levels now, and leaves the

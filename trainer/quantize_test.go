@@ -162,41 +162,13 @@ func TestQuantizeAlone(t *testing.T) {
 }
 
 func TestQuantizeResumesExactly(t *testing.T) {
-	sets := quantizing("quantize_admm.epochs=1", "quantize_retrain.epochs=1", "pretrain.epochs=0", "admm.epochs=0", "evaluate.attacks=[]")
-	whole := trainer.Settings(t, t.TempDir(), sets...)
-	run(t, whole)
-	for n := 0; ; n++ {
-		cfg := trainer.Settings(t, t.TempDir(), sets...)
-		_, err := trainer.Run(trainer.EndsAfter(n), cfg, trainer.Quiet())
-		if err == nil {
-			require.Greater(t, n, 20, "looks at the context in a whole run")
-			return
-		}
-		require.ErrorIs(t, err, trainer.ErrInterrupted)
-		run(t, cfg)
-		alike(t, whole, cfg, "interrupted at ", n)
-		if t.Failed() {
-			return
-		}
-	}
+	resumesEverywhere(t, 20, quantizing("quantize_admm.epochs=1", "quantize_retrain.epochs=1", "pretrain.epochs=0", "admm.epochs=0", "evaluate.attacks=[]")...)
 }
 
 // With two workers, batch norm and dead channels, interrupted again and again.
 func TestQuantizeResumesManyTimes(t *testing.T) {
-	sets := quantizing("run.workers=2", "model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "quantize.layers={fc2: 1, conv1: 4}",
-		"quantize_admm.epochs=1", "quantize_retrain.epochs=1", "quantize_retrain.optimizer=sgd", "quantize_retrain.weight_decay=0.1")
-	whole, cfg := trainer.Settings(t, t.TempDir(), sets...), trainer.Settings(t, t.TempDir(), sets...)
-	run(t, whole)
-	for times := 0; ; times++ {
-		_, err := trainer.Run(trainer.EndsAfter(5+times%4), cfg, trainer.Quiet())
-		if err == nil {
-			assert.Greater(t, times, 3)
-			break
-		}
-		require.ErrorIs(t, err, trainer.ErrInterrupted)
-		require.Less(t, times, 100)
-	}
-	alike(t, whole, cfg)
+	whole, cfg := resumesAgainAndAgain(t, func(times int) int { return 5 + times%4 }, quantizing("run.workers=2", "model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5",
+		"quantize.layers={fc2: 1, conv1: 4}", "quantize_admm.epochs=1", "quantize_retrain.epochs=1", "quantize_retrain.optimizer=sgd", "quantize_retrain.weight_decay=0.1")...)
 	was, is := best(t, whole, "retrain"), best(t, cfg, "quantize_retrain")
 	for _, name := range []string{"conv1_bn.weight", "conv1_bn.bias"} {
 		zeros := 0

@@ -39,16 +39,17 @@ func alike(t *testing.T, whole, broken *config.Config, msg ...any) {
 	}
 }
 
-// A run that ends at any place whatever, and is taken up again, ends where an unbroken one ends.
-func TestResumeFromEveryPlace(t *testing.T) {
-	sets := []string{"pretrain.epochs=1", "pretrain.lr_schedule=constant", "retrain.epochs=1"}
+// resumesEverywhere interrupts runs of these settings at each place there is, least at fewest, and takes them up again: each ends where an
+// unbroken one ends.
+func resumesEverywhere(t *testing.T, least int, sets ...string) {
+	t.Helper()
 	whole := trainer.Settings(t, t.TempDir(), sets...)
 	run(t, whole)
 	for n := 0; ; n++ {
 		cfg := trainer.Settings(t, t.TempDir(), sets...)
 		_, err := trainer.Run(trainer.EndsAfter(n), cfg, trainer.Quiet())
 		if err == nil {
-			require.Greater(t, n, 15, "looks at the context in a whole run")
+			require.Greater(t, n, least, "looks at the context in a whole run")
 			return
 		}
 		require.ErrorIs(t, err, trainer.ErrInterrupted)
@@ -61,15 +62,14 @@ func TestResumeFromEveryPlace(t *testing.T) {
 	}
 }
 
-// A run that is interrupted again and again, with two workers, batch statistics and more than a step between two log rows.
-func TestResumeManyTimes(t *testing.T) {
-	sets := []string{"run.workers=2", "model.arch=lenet_bn", "data.batch_size=10", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "run.log_every=3",
-		"training.mixup_alpha=1", "adversary.batch_norm=train", "evaluate.baselines=[natural, one_shot]", "pretrain.epochs=1", "retrain.epochs=1"}
-	whole, cfg := trainer.Settings(t, t.TempDir(), sets...), trainer.Settings(t, t.TempDir(), sets...)
+// resumesAgainAndAgain interrupts one run more than three times, after as many looks at its context as next says, and compares it with an
+// unbroken one. Both come back.
+func resumesAgainAndAgain(t *testing.T, next func(times int) int, sets ...string) (whole, broken *config.Config) {
+	t.Helper()
+	whole, broken = trainer.Settings(t, t.TempDir(), sets...), trainer.Settings(t, t.TempDir(), sets...)
 	want := timeless(run(t, whole))
-	random := rand.New(rand.NewPCG(3, 4))
 	for times := 0; ; times++ {
-		report, err := trainer.Run(trainer.EndsAfter(2+random.IntN(9)), cfg, trainer.Quiet())
+		report, err := trainer.Run(trainer.EndsAfter(next(times)), broken, trainer.Quiet())
 		if err == nil {
 			assert.Equal(t, want, timeless(report))
 			assert.Greater(t, times, 3)
@@ -78,7 +78,19 @@ func TestResumeManyTimes(t *testing.T) {
 		require.ErrorIs(t, err, trainer.ErrInterrupted)
 		require.Less(t, times, 100)
 	}
-	alike(t, whole, cfg)
+	alike(t, whole, broken)
+	return whole, broken
+}
+
+func TestResumeFromEveryPlace(t *testing.T) {
+	resumesEverywhere(t, 15, "pretrain.epochs=1", "pretrain.lr_schedule=constant", "retrain.epochs=1")
+}
+
+// Two workers, batch statistics and more than a step between two log rows.
+func TestResumeManyTimes(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	resumesAgainAndAgain(t, func(int) int { return 2 + random.IntN(9) }, "run.workers=2", "model.arch=lenet_bn", "data.batch_size=10", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "run.log_every=3",
+		"training.mixup_alpha=1", "adversary.batch_norm=train", "evaluate.baselines=[natural, one_shot]", "pretrain.epochs=1", "retrain.epochs=1")
 }
 
 func TestFinishedRunIsLeftAlone(t *testing.T) {

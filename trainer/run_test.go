@@ -14,7 +14,6 @@ import (
 
 	"rapt/datasets"
 	"rapt/trainer"
-	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
@@ -186,12 +185,7 @@ func TestBaselines(t *testing.T) {
 	assert.Equal(t, r.Stages[2].Sparsity, again.Sparsity)
 	assert.Equal(t, r.Stages[2].CleanAccuracy, *r.CleanAccuracy, "the report's model is no baseline")
 
-	base := func(stage string) *checkpoint.File {
-		f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", stage, "best.safetensors"))
-		require.NoError(t, err)
-		return f
-	}
-	before, after := base("pretrain"), base("one_shot")
+	before, after := best(t, cfg, "pretrain"), best(t, cfg, "one_shot")
 	for _, b := range before.Tensors {
 		a, ok := after.Get(b.Name)
 		require.True(t, ok)

@@ -18,7 +18,7 @@ import (
 // stage is one training of the model: pretrain, admm, retrain, one that quantises, or a baseline.
 type stage struct {
 	name     string
-	section  string // of the config, which describes it: pretrain, admm or retrain
+	section  string // of the config, which describes it
 	conf     config.Stage
 	plan     *pruning
 	quant    *quantStage // what it quantises; nil where it prunes
@@ -33,7 +33,8 @@ type stage struct {
 
 	saved  progress // of an earlier run, or of this one
 	opt    torch.Optimizer
-	split  *admm.State // W, Z and U
+	split  *admm.State    // W, Z and U
+	pulled []torch.Tensor // the gradients of split's layers
 	masks  *masks
 	held   *heldLevels // the weights that are on their levels in this stage
 	target *objective
@@ -126,6 +127,9 @@ func (p *pipeline) begin(st *stage) error {
 	}
 	if st.admm && st.quant == nil {
 		st.split = admm.New(lead.s, st.plan.layers, rhoOptions(st))
+		for _, at := range st.plan.index {
+			st.pulled = append(st.pulled, lead.grads[at])
+		}
 	}
 	if st.quant == nil {
 		st.masks, err = p.masksOf(st)
@@ -217,12 +221,7 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	p.team.reduce()
 	lead := p.team.members[0]
 	if st.split != nil {
-		index := st.splitIndex()
-		grads := make([]torch.Tensor, len(index))
-		for k, at := range index {
-			grads[k] = lead.grads[at]
-		}
-		st.split.AddGrad(grads)
+		st.split.AddGrad(st.pulled)
 	}
 	if st.masks != nil {
 		lead.s.MulLists_(st.masks.grads, st.masks.masks)

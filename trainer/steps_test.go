@@ -9,19 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"rapt/trainer"
-	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
 )
 
-// bestOf is a stage's chosen model, by tensor.
+// bestOf is the values of best, by tensor.
 func bestOf(t *testing.T, cfg *config.Config, stage string) map[string][]float32 {
 	t.Helper()
-	f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", stage, "best.safetensors"))
-	require.NoError(t, err)
 	out := map[string][]float32{}
-	for _, x := range f.Tensors {
-		if out[x.Name], err = x.Float32s(); err != nil {
-			delete(out, x.Name) // a counter
+	for _, x := range best(t, cfg, stage).Tensors {
+		if v, err := x.Float32s(); err == nil { // else a counter
+			out[x.Name] = v
 		}
 	}
 	return out
@@ -77,20 +74,8 @@ func TestProgressive(t *testing.T) {
 }
 
 func TestProgressiveResumes(t *testing.T) {
-	sets := append([]string{"evaluate.baselines=[gradual, scratch, mask, lottery]"}, progressive...)
-	whole, cfg := trainer.Settings(t, t.TempDir(), sets...), trainer.Settings(t, t.TempDir(), sets...)
-	run(t, whole)
 	random := rand.New(rand.NewPCG(5, 6))
-	for times := 0; ; times++ {
-		_, err := trainer.Run(trainer.EndsAfter(3+random.IntN(30)), cfg, trainer.Quiet())
-		if err == nil {
-			assert.Greater(t, times, 3)
-			break
-		}
-		require.ErrorIs(t, err, trainer.ErrInterrupted)
-		require.Less(t, times, 100)
-	}
-	alike(t, whole, cfg)
+	resumesAgainAndAgain(t, func(int) int { return 3 + random.IntN(30) }, append([]string{"evaluate.baselines=[gradual, scratch, mask, lottery]"}, progressive...)...)
 }
 
 // The original's masked_progressive: a pruned model is loaded and pruned further, and its zeros are held.

@@ -83,8 +83,8 @@ func TestStructuresAreRefusedBeforeAnyWork(t *testing.T) {
 
 func TestBalancedRun(t *testing.T) {
 	sets := []string{"pretrain.epochs=1", "pretrain.lr_schedule=constant", "retrain.epochs=0", "admm.epochs=4", "admm.rho=2", "admm.lr=0.02", "admm.rho_mode=balance", "training.method=natural"}
-	whole := trainer.Settings(t, t.TempDir(), sets...)
-	run(t, whole)
+	// Interrupted in the middle of each epoch or two.
+	whole, _ := resumesAgainAndAgain(t, func(int) int { return 5 }, sets...)
 	differ := false
 	for _, row := range ofEpochs(t, folder(whole), "admm") {
 		most := 0.0
@@ -96,18 +96,6 @@ func TestBalancedRun(t *testing.T) {
 		assert.Equal(t, most, row["admm/rho"], "the largest of the layers'")
 	}
 	assert.True(t, differ, "each layer has its own")
-
-	cfg := trainer.Settings(t, t.TempDir(), sets...)
-	for times := 0; ; times++ { // interrupted in the middle of each epoch or two
-		_, err := trainer.Run(trainer.EndsAfter(5), cfg, trainer.Quiet())
-		if err == nil {
-			assert.Greater(t, times, 3)
-			break
-		}
-		require.ErrorIs(t, err, trainer.ErrInterrupted)
-		require.Less(t, times, 50)
-	}
-	alike(t, whole, cfg)
 }
 
 // The report says where each layer of an ADMM stage ended, also where the last epoch was no update's.

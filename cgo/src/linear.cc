@@ -38,12 +38,12 @@ void multiply(const float *x, const float *y, int64_t m, const float *packed, in
   for (int64_t r = 0; r < m; r += rows.size) {
     const int64_t count = std::min(rows.size, m - r);
     for (int64_t j = 0; j < count; j++) {
-      const float *from = x + (r + j) * k, *where = y == nullptr ? from : y + (r + j) * k;
+      const int64_t from = (r + j) * k;
       float *to = xs + r * k + j;
       if (y == nullptr)
-        for (int64_t t = 0; t < k; t++) to[t * count] = from[t];
+        for (int64_t t = 0; t < k; t++) to[t * count] = x[from + t];
       else
-        for (int64_t t = 0; t < k; t++) to[t * count] = where[t] > 0 ? from[t] : 0;
+        for (int64_t t = 0; t < k; t++) to[t * count] = y[from + t] > 0 ? x[from + t] : 0;
     }
   }
   float *sums = wide.get(m * panel_width);

@@ -1,7 +1,5 @@
 // A convolution's gradients by rows of a channels-last image: what a row of the kernel reads at a position is contiguous there, its
 // columns and channels together. So a vector is full wherever kw * channels fills it, and neither borders nor row ends are computed.
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cstring>
 
