@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 6
+#define CT_ABI 7
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -88,6 +88,12 @@ char *ct_gather(ct_tensor t, int64_t dim, ct_tensor idx, ct_tensor *out);
 char *ct_scatter_value(ct_tensor t, int64_t dim, ct_tensor idx, double v, ct_tensor *out);
 char *ct_where(ct_tensor cond, ct_tensor a, ct_tensor b, ct_tensor *out);
 char *ct_pad(ct_tensor t, const int64_t *pad, int64_t n, double v, ct_tensor *out);
+
+/* A block of host memory, pinned where that is asked for, and its address; and a non-blocking copy of it to a device, which on the
+ * host is the block itself. */
+char *ct_staging(int64_t bytes, int pinned, ct_tensor *out, void **data);
+char *ct_upload(ct_tensor t, int dtype, const int64_t *shape, int64_t n, int dev, int index, ct_tensor *out);
+char *ct_cuda_room(int index, int64_t *free_bytes, int64_t *total);
 
 /* Element-wise. _ variants write into the first tensor and return no new one. */
 enum { CT_RELU, CT_SIGMOID, CT_TANH, CT_EXP, CT_LOG, CT_SQRT, CT_ABS, CT_SIGN, CT_NEG, CT_SQUARE, CT_FLOOR, CT_ROUND,

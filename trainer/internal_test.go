@@ -59,7 +59,7 @@ func (p *pipeline) gradients(t *testing.T, o *objective, ids []int64, seed uint6
 	t.Helper()
 	n := len(p.team.members)
 	require.NoError(t, p.team.each(func(m *member) error {
-		return m.gradient(o, p.train, shard(ids, m.id, n), len(ids), seed+uint64(m.id))
+		return m.gradient(o, p.train, part{index: shard(ids, m.id, n), total: len(ids), seed: seed + uint64(m.id)})
 	}))
 	p.team.reduce()
 	require.NoError(t, p.lead().s.Err())

@@ -31,6 +31,12 @@ func resetPeak(dev torch.Device) error {
 	return torch.Run(dev, torch.Options{}, func(s *torch.Session) error { return s.ResetCUDAPeak() })
 }
 
+// machine is the file system that tells about it.
+var machine = os.DirFS("/")
+
+// Resident is what the process has of the memory now, in bytes; 0 where that is not told.
+func Resident() int64 { return kilobytes(machine, "proc/self/status", "VmRSS") }
+
 func peakResident() (int64, error) {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -131,7 +131,7 @@ func TestMixup(t *testing.T) {
 					}
 				}
 				// The loss is that of the soft targets.
-				m.gradient(&objective{natural: true, mixupAlpha: 0.5}, p.train, ids, 6, seed)
+				m.gradient(&objective{natural: true, mixupAlpha: 0.5}, p.train, part{index: ids, total: 6, seed: seed})
 				loss, right, err := p.team.totals()
 				require.NoError(t, err)
 				logits := values(t, m.model.Forward(mixed, nn.Eval)) // log-probabilities
@@ -186,7 +186,7 @@ func TestMembersAgreeOnStatistics(t *testing.T) {
 		before := statisticsOf(t, p.lead())
 		var own [][]float64
 		require.NoError(t, p.team.each(func(m *member) error {
-			return m.gradient(&objective{natural: true}, p.train, shard(first(16), m.id, 3), 16, 1)
+			return m.gradient(&objective{natural: true}, p.train, part{index: shard(first(16), m.id, 3), total: 16, seed: 1})
 		}))
 		for _, m := range p.team.members {
 			own = append(own, statisticsOf(t, m))

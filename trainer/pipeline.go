@@ -42,6 +42,7 @@ type pipeline struct {
 
 	team             *team
 	train, val, test *images
+	next             []int64 // the training images of the step to come
 }
 
 // Run trains, prunes, retrains and evaluates as cfg says, or goes on where an earlier Run of the same config stopped.
@@ -108,6 +109,9 @@ func (p *pipeline) prepare() (torch.Device, error) {
 	if in := models.InputOf(c.Model.Arch); in != [3]int64{int64(set.C), int64(set.H), int64(set.W)} {
 		return torch.CPU, c.Errorf("model.arch", "%s takes images of %d x %d x %d, %s has %d x %d x %d",
 			c.Model.Arch, in[0], in[1], in[2], c.Data.Dataset, set.C, set.H, set.W)
+	}
+	if side := min(set.H, set.W); c.Data.Augment.Crop >= side {
+		return torch.CPU, c.Errorf("data.augment.crop", "is %d: images of %d x %d pixels can be moved by up to %d", c.Data.Augment.Crop, set.H, set.W, side-1)
 	}
 	if p.parts.Validation.N == 0 {
 		return torch.CPU, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")
@@ -318,6 +322,7 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
 		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
 		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
+	p.logStreams()
 	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
 		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")
 	}

@@ -120,7 +120,7 @@ func (p *pipeline) begin(st *stage) error {
 	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
 		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
 		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
-		short: p.cfg.Run.Precision == "bf16"}
+		augment: newAugmentation(p.cfg.Data.Augment), short: p.cfg.Run.Precision == "bf16"}
 	p.record()
 	if err := p.usePatterns(st); err != nil {
 		return err
@@ -173,6 +173,9 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 		at := time.Now()
 		i := st.saved.Step
 		ids := order[i*batch : min((i+1)*batch, len(order))]
+		if p.next = nil; i+1 < steps {
+			p.next = order[(i+1)*batch : min((i+2)*batch, len(order))]
+		}
 		if err := p.step(st, ids, epoch, i); err != nil {
 			return err
 		}
@@ -209,8 +212,10 @@ func (p *pipeline) interrupted(st *stage) error {
 // step is one update of the weights from the images ids.
 func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	n := len(p.team.members)
+	augment := key(p.cfg.Run.Seed, "augment", st.name, epoch)
 	err := p.team.each(func(m *member) error {
-		return m.gradient(st.target, p.train, shard(ids, m.id, n), len(ids), key(p.cfg.Run.Seed, st.name, epoch, i, m.id))
+		return m.gradient(st.target, p.train, part{index: shard(ids, m.id, n), next: shard(p.next, m.id, n), total: len(ids),
+			seed: key(p.cfg.Run.Seed, st.name, epoch, i, m.id), augment: augment})
 	})
 	if err == errNotFinite {
 		return p.notFinite(st, epoch, i)

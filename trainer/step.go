@@ -19,6 +19,7 @@ type objective struct {
 	attackTrain    bool            // batch norm in training mode while attacking, the original's way
 	labelSmoothing float64
 	mixupAlpha     float64
+	augment        *augmentation // of the images; nil: as they are
 	short          bool // computed in bfloat16; weights, statistics, losses and gradients stay float32
 }
 
@@ -31,27 +32,43 @@ type inputs struct {
 
 var errNotFinite = errors.New("the loss is not a finite number")
 
-// gradient leaves in m.grads the gradient of the mean loss over a batch of total images, as far as the shard index
-// makes it up, and adds the shard's loss and right answers to m.sums. seed fixes its random numbers.
-func (m *member) gradient(o *objective, d *images, index []int64, total int, seed uint64) error {
-	if len(index) == 0 {
+// part is a member's part of a step.
+type part struct {
+	index   []int64 // the images
+	next    []int64 // those of the step after
+	total   int     // images in the step's batch
+	seed    uint64  // of the step's random numbers
+	augment uint64  // seed of the epoch's augmentation
+}
+
+// gradient leaves in m.grads the gradient of the mean loss over a batch, as far as the member's part makes it up, and adds the
+// part's loss and right answers to m.sums.
+func (m *member) gradient(o *objective, d *images, of part) error {
+	if len(of.index) == 0 {
 		m.s.ScaleList_(m.grads, 0)
 		return nil
 	}
-	in := m.prepare(o, d, index, seed)
-	if m.recorder != nil && len(index) == total {
+	in := m.prepare(o, d, of)
+	m.fetch(d, of.next)
+	if m.recorder != nil && len(of.index) == of.total {
 		return m.recorder.step(m, o, in)
 	}
-	return m.compute(o, in, total)
+	return m.compute(o, in, of.total)
 }
 
 // prepare is the part of a step that draws numbers or asks the host.
-func (m *member) prepare(o *objective, d *images, index []int64, seed uint64) (in inputs) {
-	m.gen.Seed(seed)
-	in.x, in.y = m.batch(d, index)
+func (m *member) prepare(o *objective, d *images, of part) (in inputs) {
+	m.gen.Seed(of.seed)
+	if o.augment == nil {
+		in.x, in.y = m.batch(d, of.index)
+	} else {
+		var bytes torch.Tensor
+		bytes, in.y = m.bytes(d, of.index)
+		in.x = o.augment.apply(m, bytes, of.index, of.augment)
+	}
 	in.target = in.y
 	if o.mixupAlpha > 0 {
-		in.x, in.target = m.mixup(o.mixupAlpha, in.x, in.y, seed)
+		in.x, in.target = m.mixup(o.mixupAlpha, in.x, in.y, of.seed)
 	}
 	if !o.natural {
 		in.start = o.attack.Start(in.x, m.gen)

@@ -28,6 +28,7 @@ type member struct {
 	gen    *torch.Generator
 	sums   torch.Tensor       // float64 [2]: loss and right answers since they were last read
 	sets   map[*images]images // data sets by member 0's handle of them
+	coming *ahead             // the next batch, of a set that streams
 
 	recorder *recorder    // of the present stage; nil where its steps are not recorded
 	order    []int64      // the present epoch's, on a GPU
@@ -54,6 +55,7 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 			return err
 		}
 		t := &team{members: []*member{newMember(0, s, model)}}
+		defer t.members[0].drop()
 		var running sync.WaitGroup
 		defer func() {
 			for _, m := range t.members[1:] {
@@ -101,6 +103,7 @@ func (t *team) join(id int, dev torch.Device, options torch.Options, running *sy
 			m.work, m.done = make(chan func(*member) error), make(chan error)
 			t.members = append(t.members, m)
 			ready <- s.Err()
+			defer m.drop()
 			for f := range m.work {
 				m.done <- m.run(f)
 			}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -86,34 +85,4 @@ func TestDoctorSeesTheDiskOfAFolderToCome(t *testing.T) {
 	assert.Equal(t, dir, existing(filepath.Join(dir, "runs", "first")))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "runs"), 0o755))
 	assert.Equal(t, filepath.Join(dir, "runs"), existing(filepath.Join(dir, "runs", "first")))
-}
-
-func TestCPULimit(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	for _, c := range []struct {
-		name string
-		fs   fstest.MapFS
-		want float64
-	}{
-		{"none", fstest.MapFS{}, 0},
-		{"version 2, no limit", fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/cpu.max": file("max 100000\n")}, 0},
-		{"version 2, in a container", fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/cpu.max": file("250000 100000\n")}, 2.5},
-		{"version 2, the outer one is tighter", fstest.MapFS{
-			"proc/self/cgroup":                file("0::/slurm/job\n"),
-			"sys/fs/cgroup/slurm/cpu.max":     file("200000 100000\n"),
-			"sys/fs/cgroup/slurm/job/cpu.max": file("800000 100000\n"),
-		}, 2},
-		{"version 1, the path is the outer machine's", fstest.MapFS{
-			"proc/self/cgroup":                            file("5:memory:/docker/1\n4:cpu,cpuacct:/docker/1\n"),
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us":  file("150000\n"),
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": file("100000\n"),
-		}, 1.5},
-		{"version 1, no limit", fstest.MapFS{
-			"proc/self/cgroup":                            file("4:cpu,cpuacct:/\n"),
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us":  file("-1\n"),
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": file("100000\n"),
-		}, 0},
-	} {
-		assert.Equal(t, c.want, cpuLimit(c.fs), c.name)
-	}
 }

@@ -66,8 +66,8 @@ func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error
 	}
 	if !dev.IsCUDA() {
 		root := os.DirFS("/")
-		s.most, s.memory, s.time = mostOnCPU, memoryLimit(root), batchTime
-		s.used = kilobytes(root, "proc/self/status", "VmRSS")
+		s.most, s.memory, s.time = mostOnCPU, trainer.MemoryLimit(root), batchTime
+		s.used = trainer.Resident()
 	}
 	if most > 0 {
 		s.most = most

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -97,20 +96,4 @@ func TestFindBatchRefusals(t *testing.T) {
 		assert.Equal(t, exitUsage, code)
 		assert.Contains(t, errOut, c.says)
 	}
-}
-
-func TestMemoryLimit(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	base := func(more fstest.MapFS) fstest.MapFS {
-		more["proc/self/status"] = file("Name:\trapt\nVmRSS:\t   1024 kB\n")
-		more["proc/meminfo"] = file("MemTotal: 9999 kB\nMemAvailable:    3072 kB\n")
-		return more
-	}
-	assert.Zero(t, memoryLimit(fstest.MapFS{}))
-	assert.Equal(t, int64(4<<20), memoryLimit(base(fstest.MapFS{})))
-	assert.Equal(t, int64(4<<20), memoryLimit(base(fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("max\n")})))
-	assert.Equal(t, int64(1<<20), memoryLimit(base(fstest.MapFS{
-		"proc/self/cgroup": file("0::/a/b\n"), "sys/fs/cgroup/a/memory.max": file("1048576\n"), "sys/fs/cgroup/a/b/memory.max": file("2097152\n")})))
-	assert.Equal(t, int64(2<<20), memoryLimit(base(fstest.MapFS{
-		"proc/self/cgroup": file("4:memory:/x\n3:cpu:/\n"), "sys/fs/cgroup/memory/x/memory.limit_in_bytes": file("2097152\n")})))
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"reflect"
@@ -37,59 +36,6 @@ func (b Budget) Key() string {
 		return "prune.budget.macs"
 	}
 	return "prune.budget.keep"
-}
-
-var budgetKeys = func() (keys []string) {
-	for i := range reflect.TypeFor[Budget]().NumField() {
-		keys = append(keys, tagOf(reflect.TypeFor[Budget]().Field(i)))
-	}
-	return keys
-}()
-
-// budget reads prune.budget, and replaces what was given before.
-func (d *decoder) budget(at origin, node *yaml.Node) {
-	if node.Kind != yaml.MappingNode && !isNull(node) {
-		d.problems.add(at, "prune.budget %s: a mapping such as {keep: 0.05, method: erk} is needed", describe(node))
-		return
-	}
-	for _, key := range budgetKeys {
-		delete(d.cfg.origins, "prune.budget."+key)
-	}
-	d.cfg.Prune.Budget = Budget{}
-	if isNull(node) {
-		delete(d.cfg.origins, "prune.budget")
-		return
-	}
-	d.cfg.origins["prune.budget"] = at
-	d.mapping(node, "prune.budget.", func(key string, line origin, value *yaml.Node) {
-		if at.set != "" {
-			line = at // the lines of a --set's value say nothing
-		}
-		d.budgetKey(key, line, value)
-	})
-}
-
-func (d *decoder) budgetKey(key string, at origin, node *yaml.Node) {
-	path := "prune.budget." + key
-	if !slices.Contains(budgetKeys, key) {
-		text := fmt.Sprintf("unknown key %q; ", clip(path))
-		if near := nearest(key, budgetKeys); near != "" {
-			text += fmt.Sprintf("did you mean %q?", near)
-		} else {
-			text += "the keys of prune.budget are " + listing(budgetKeys)
-		}
-		d.problems.add(at, "%s", text)
-		return
-	}
-	field := fieldOf(reflect.ValueOf(&d.cfg.Prune.Budget).Elem(), key)
-	if need := decodeValue(field, node); need != "" {
-		if key == "exclude" {
-			need = "a list of layers such as [conv1, fc2] is needed"
-		}
-		d.problems.add(at, "%s %s: %s", path, describe(node), need)
-		return
-	}
-	d.cfg.origins[path] = at
 }
 
 // budget checks prune.budget and prune.strategy, and that the ratios come from one place.

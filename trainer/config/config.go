@@ -65,6 +65,15 @@ type Data struct {
 	TestLimit     int    `yaml:"test_limit"`      // use the first so many test images; 0 is all
 	BatchSize     int    `yaml:"batch_size"`      // default 128
 	EvalBatchSize int    `yaml:"eval_batch_size"` // default 1000
+
+	Augment Augment `yaml:"augment"` // of the training images; default: {crop: 4, flip: true} for CIFAR, else nothing
+}
+
+// Augment says how each training image is changed at random, anew in each epoch.
+type Augment struct {
+	Crop   int  `yaml:"crop"`   // moved by up to so many pixels up, down, left and right; what comes in is black
+	Flip   bool `yaml:"flip"`   // mirrored left to right, every second time
+	Cutout int  `yaml:"cutout"` // a black square of that side, in pixels, somewhere on it (arXiv 1708.04552)
 }
 
 // Model says which network is trained.

@@ -86,11 +86,7 @@ func (d *decoder) set(text string) {
 			return
 		}
 	}
-	if key, ok := strings.CutPrefix(path, "prune.budget."); ok {
-		if _, given := d.cfg.origins["prune.budget"]; !given {
-			d.cfg.origins["prune.budget"] = at
-		}
-		d.budgetKey(key, at, value)
+	if d.setGroup(path, at, value) {
 		return
 	}
 	d.key(section, key, at, value)
@@ -109,11 +105,13 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 			return
 		}
 	}
-	switch path {
-	case "prune.budget":
-		d.budget(at, value)
-		return
-	case "prune.steps":
+	for _, n := range d.nested() {
+		if path == n.path {
+			d.group(n, at, value)
+			return
+		}
+	}
+	if path == "prune.steps" {
 		d.steps(at, value)
 		return
 	}

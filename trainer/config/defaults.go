@@ -15,6 +15,7 @@ type preset struct {
 	sgdLR       Number
 	sgdDecay    Number
 	updateEvery int // epochs between the ADMM stage's updates
+	augment     Augment
 }
 
 // ball is the usual attack in a norm; a zero epsilon says that there is none.
@@ -36,10 +37,14 @@ var (
 )
 
 func presetOf(dataset string) preset {
-	if dataset == "mnist" || dataset == "digits" {
+	usual := colourPreset
+	switch dataset {
+	case "mnist", "digits", "fashion_mnist":
 		return digitsPreset
+	case "cifar10", "cifar100":
+		usual.augment = Augment{Crop: 4, Flip: true}
 	}
-	return colourPreset
+	return usual
 }
 
 // normalise rewrites the accepted synonyms.
@@ -82,6 +87,9 @@ func (c *Config) complete() {
 	fill(c, "data.validation", &c.Data.Validation, 0.05)
 	fill(c, "data.batch_size", &c.Data.BatchSize, 128)
 	fill(c, "data.eval_batch_size", &c.Data.EvalBatchSize, 1000)
+
+	fill(c, "data.augment.crop", &c.Data.Augment.Crop, usual.augment.Crop)
+	fill(c, "data.augment.flip", &c.Data.Augment.Flip, usual.augment.Flip)
 
 	fill(c, "model.width", &c.Model.Width, 1)
 	fill(c, "model.init", &c.Model.Init, "default")

@@ -158,6 +158,8 @@ func (v *checker) data(d *Data) {
 	v.atLeast("data.test_limit", d.TestLimit, 0)
 	v.atLeast("data.batch_size", d.BatchSize, 1)
 	v.atLeast("data.eval_batch_size", d.EvalBatchSize, 1)
+	v.atLeast("data.augment.crop", d.Augment.Crop, 0)
+	v.atLeast("data.augment.cutout", d.Augment.Cutout, 0)
 }
 
 func (v *checker) adversary(a *Adversary) {

@@ -1,4 +1,4 @@
-package main
+package trainer
 
 import (
 	"io/fs"
@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// cpuLimit reads the tightest processor limit of the control groups that this process is in, in processors; 0 where none is
+// CPULimit reads the tightest processor limit of the control groups that this process is in, in processors; 0 where none is
 // seen. root is the machine's file system.
-func cpuLimit(root fs.FS) float64 {
+func CPULimit(root fs.FS) float64 {
 	limit := 0.0
 	tighten := func(quota, period float64) {
 		if quota > 0 && period > 0 && (limit == 0 || quota/period < limit) {
@@ -28,9 +28,9 @@ func cpuLimit(root fs.FS) float64 {
 	return limit
 }
 
-// memoryLimit reads how much memory this process may have: what it has and what the machine has left, or the tightest limit of
+// MemoryLimit reads how much memory this process may have: what it has and what the machine has left, or the tightest limit of
 // its control groups. 0 where nothing is seen.
-func memoryLimit(root fs.FS) int64 {
+func MemoryLimit(root fs.FS) int64 {
 	limit := kilobytes(root, "proc/self/status", "VmRSS") + kilobytes(root, "proc/meminfo", "MemAvailable")
 	for folder, version := range groups(root, "memory") {
 		name := "/memory.max"
