@@ -65,13 +65,18 @@ type Data struct {
 	TestLimit     int    `yaml:"test_limit"`      // use the first so many test images; 0 is all
 	BatchSize     int    `yaml:"batch_size"`      // default 128
 	EvalBatchSize int    `yaml:"eval_batch_size"` // default 1000
+
+	// The network's first layer: it sees (pixels - Mean) / Std, a number for each channel. Empty, the default, is the pixels as they are.
+	// Attacks are on pixels either way.
+	Mean []Number `yaml:"mean"`
+	Std  []Number `yaml:"std"`
 }
 
 // Model says which network is trained.
 type Model struct {
 	Arch  string `yaml:"arch"`  // required
 	Width int    `yaml:"width"` // width multiplier; default 1
-	Init  string `yaml:"init"`  // default (PyTorch's), xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal or orthogonal
+	Init  string `yaml:"init"`  // default (PyTorch's), uniform, normal, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal or orthogonal
 	Load  string `yaml:"load"`  // checkpoint file to start from; empty starts from Init
 }
 
