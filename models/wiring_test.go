@@ -57,9 +57,9 @@ func TestWiringHoldsInEveryNetwork(t *testing.T) {
 	for _, arch := range models.Names() {
 		for _, input := range models.InputsOf(arch) {
 			switch arch {
-			case "resnet101", "resnet152":
-				continue // resnet50's description with other counts
-			case "lenet", "lenet_bn", "lenet_adv", "vgg11", "vgg13", "vgg16", "vgg19", "vgg16_1by8", "vgg16_1by16", "vgg16_1by32", "vgg16_adv", "vgg16_ori_adv":
+			case "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet101", "resnet152":
+				continue // the descriptions of vgg16_adv, resnet18_adv and resnet50 with other counts and widths
+			case "lenet", "lenet_bn", "lenet_adv", "vgg16_1by8", "vgg16_1by16", "vgg16_1by32", "vgg16_adv", "vgg16_ori_adv":
 			default:
 				input = [3]int64{3, 8, 8} // the wires are the same, and it takes less time
 			}
