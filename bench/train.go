@@ -37,7 +37,7 @@ func (t training) spec() models.Spec { return models.Spec{Arch: t.arch, Width: t
 // config is that of a run with these steps.
 func (t training) config(device string, workers int) (*config.Config, error) {
 	dataset, method, attack := "mnist", "natural", ""
-	if in := models.InputOf(t.arch); in[0] == 3 {
+	if in := models.InputsOf(t.arch); len(in) > 0 && in[0][0] == 3 {
 		dataset = "cifar10"
 	}
 	if t.attackSteps > 0 {

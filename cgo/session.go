@@ -15,7 +15,8 @@ import (
 
 // Options of a session.
 type Options struct {
-	Threads int // of libtorch's own kernels on the CPU; 0 leaves its default
+	Threads    int  // of libtorch's own kernels on the CPU; 0 leaves its default
+	ShapesOnly bool // package nn's layers are for their shapes alone: their tensors take no memory, and must not be written to
 }
 
 // Session owns what one goroutine does with libtorch: its OS thread, its device and stream, the open scopes,
@@ -34,6 +35,7 @@ type Session struct {
 	err       error
 	live      int
 	capturing bool
+	shapes    bool
 	thread    C.ct_session
 	yielded   time.Time // when yield last did
 }
@@ -55,7 +57,7 @@ func init() {
 func Run(d Device, o Options, f func(*Session) error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	s := &Session{device: d}
+	s := &Session{device: d, shapes: o.ShapesOnly}
 	kind, index := d.c()
 	s.thread = C.ct_session{device_type: kind, device_index: index, threads: C.int(o.Threads)}
 	if err := failure("Run", C.ct_session_begin(&s.thread)); err != nil {
@@ -76,6 +78,9 @@ func Run(d Device, o Options, f func(*Session) error) (err error) {
 
 // Device is where the session's tensors are made.
 func (s *Session) Device() Device { return s.device }
+
+// ShapesOnly tells whether the session's layers are for their shapes alone.
+func (s *Session) ShapesOnly() bool { return s.shapes }
 
 // Err is the first error since the session began.
 func (s *Session) Err() error { return s.err }

@@ -6,7 +6,7 @@ import (
 	F "rapt/cgo/nn/functional"
 )
 
-// The LeNets of the original end in log-softmax: their logits are log-probabilities. Max-pooling comes before ReLU,
+// The original's LeNets for MNIST end in log-softmax: their logits are log-probabilities. Max-pooling comes before ReLU,
 // which gives the same values for a quarter of the work.
 
 // leNet has two 5x5 convolutions and two linear layers. With batch norm, norms is set.
@@ -78,4 +78,30 @@ func (n *leNet) Children() []nn.Child {
 		}
 	}
 	return out
+}
+
+// newLeNetCIFAR is LeNet-5 for 32x32 colour images: 6w, 16w, 120w and 84w units (arXiv 1903.12561, Table 1).
+func newLeNetCIFAR(s *torch.Session, sp Spec) nn.Module {
+	w := int64(sp.Width)
+	n := &parts{s: s}
+	conv1 := nn.Conv2d(s, 3, 6*w, 5, torch.ConvOptions{}, true)
+	conv2 := nn.Conv2d(s, 6*w, 16*w, 5, torch.ConvOptions{}, true)
+	fc1, fc2 := nn.Linear(s, 25*16*w, 120*w, true), nn.Linear(s, 120*w, 84*w, true)
+	fc3 := nn.Linear(s, 84*w, int64(sp.Classes), true)
+	layers := []nn.Module{conv1, conv2, fc1, fc2, fc3}
+	for i, name := range []string{"conv1", "conv2", "fc1", "fc2", "fc3"} {
+		n.add(name, layers[i])
+	}
+	n.forward = func(x torch.Tensor, m nn.Mode) torch.Tensor {
+		for _, c := range []*nn.Conv2dModule{conv1, conv2} {
+			x = F.MaxPoolRelu(c.Forward(x, m), 2)
+		}
+		return fc3.Forward(nn.LinearRelu(nn.LinearRelu(x.Flatten(), fc1, m), fc2, m), m)
+	}
+	n.wires = func(w *wiring) {
+		for _, l := range layers {
+			w.through(l)
+		}
+	}
+	return n
 }

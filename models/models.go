@@ -2,11 +2,7 @@
 package models
 
 import (
-	"fmt"
-	"sort"
 	"strings"
-
-	"github.com/agnivade/levenshtein"
 
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
@@ -14,10 +10,12 @@ import (
 
 // Spec names a network.
 type Spec struct {
-	Arch    string // one of Names
-	Width   int    // the width multiplier w, for networks that have one; 0 means 1
-	Init    string // one of nn.Inits; empty means default
-	Classes int
+	Arch      string    // one of Names
+	Width     int       // the width multiplier w, for networks that have one; 0 means 1
+	Init      string    // one of nn.Inits; empty means default
+	Classes   int       // at least 2
+	Input     [3]int64  // [C, H, W] of one image; zero means the architecture's usual
+	Mean, Std []float64 // per channel: the network sees (pixels - Mean) / Std; empty means the pixels as they are
 }
 
 // Model is a network with its state dict at hand.
@@ -28,78 +26,43 @@ type Model struct {
 	State []nn.Entry // PyTorch's names and order
 
 	ChannelsLast bool // the convolutions' weights are laid out so; images should be too
+
+	mean, std torch.Tensor // [1, C, 1, 1]; absent where pixels are not normalised
 }
-
-type builder struct {
-	input  [3]int64
-	widths bool // takes a width multiplier
-	make   func(s *torch.Session, sp Spec) nn.Module
-}
-
-var builders = map[string]builder{
-	"lenet":     {[3]int64{1, 28, 28}, false, newLeNet},
-	"lenet_bn":  {[3]int64{1, 28, 28}, false, newLeNetBN},
-	"lenet_adv": {[3]int64{1, 28, 28}, true, newLeNetAdv},
-
-	"resnet18_adv": {[3]int64{3, 32, 32}, true, newResNet18Adv},
-}
-
-// Names are the architectures, sorted.
-func Names() []string {
-	var out []string
-	for name := range builders {
-		out = append(out, name)
-	}
-	sort.Strings(out)
-	return out
-}
-
-// Check refuses a spec that New could not build.
-func Check(sp Spec) error {
-	b, ok := builders[sp.Arch]
-	if !ok {
-		return fmt.Errorf("unknown architecture %q%s: want one of %s", sp.Arch, nearest(sp.Arch), strings.Join(Names(), ", "))
-	}
-	if sp.Width < 0 || sp.Width > 1024 {
-		return fmt.Errorf("width %d of %s is out of range: want 1 to 1024", sp.Width, sp.Arch)
-	}
-	if sp.Width > 1 && !b.widths {
-		return fmt.Errorf("%s has no width multiplier: leave model.width out", sp.Arch)
-	}
-	if sp.Classes < 2 {
-		return fmt.Errorf("%d classes are too few: want at least 2", sp.Classes)
-	}
-	return nil
-}
-
-func nearest(name string) string {
-	for _, n := range Names() {
-		if levenshtein.ComputeDistance(name, n) <= 2 {
-			return fmt.Sprintf(" (did you mean %q?)", n)
-		}
-	}
-	return ""
-}
-
-// InputOf is the [C, H, W] that an architecture takes.
-func InputOf(arch string) [3]int64 { return builders[arch].input }
 
 // New builds a network in session s. Its parameters come from g, and live as long as s.
 // A nil g leaves them zero, for a network that is about to be loaded or bound.
 func New(s *torch.Session, sp Spec, g *torch.Generator) (*Model, error) {
-	if err := Check(sp); err != nil {
+	a, err := find(&sp)
+	if err != nil {
 		return nil, err
 	}
-	sp.Width = max(sp.Width, 1)
-	b := builders[sp.Arch]
-	m := &Model{Module: b.make(s, sp), Spec: sp, Input: b.input}
+	m := &Model{Module: a.make(s, sp), Spec: sp, Input: sp.Input}
 	m.State = nn.StateDict(m.Module)
+	if len(sp.Mean) > 0 {
+		m.mean, m.std = perChannel(s, sp.Mean), perChannel(s, sp.Std)
+	}
 	if g != nil {
 		if err := nn.Init(m.Module, sp.Init, g); err != nil {
 			return nil, err
 		}
 	}
 	return m, s.Err()
+}
+
+func perChannel(s *torch.Session, v []float64) torch.Tensor {
+	t := s.Scope(func() torch.Tensor { return s.FromFloat64(v, 1, int64(len(v)), 1, 1).To(torch.Float32) })
+	s.Keep(t)
+	return t
+}
+
+// Forward maps images [N, C, H, W], pixels in [0, 1], to logits [N, classes]. It normalises them first where the spec says so, so that
+// gradients and an attack's epsilon are those of pixels.
+func (m *Model) Forward(x torch.Tensor, mode nn.Mode) torch.Tensor {
+	if m.mean != (torch.Tensor{}) {
+		x = x.Sub(m.mean).Div(m.std)
+	}
+	return m.Module.Forward(x, mode)
 }
 
 // Parameters counts the trained numbers.

@@ -1,9 +1,13 @@
 package models_test
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -36,17 +40,20 @@ type entry struct {
 func (e *entry) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, &[]any{&e.Name, &e.Shape}) }
 
 func references(t *testing.T) map[string]reference {
-	text, err := os.ReadFile("testdata/models.json")
+	file, err := os.Open("testdata/models.json.gz")
+	require.NoError(t, err)
+	defer file.Close()
+	text, err := gzip.NewReader(file)
 	require.NoError(t, err)
 	var out map[string]reference
-	require.NoError(t, json.Unmarshal(text, &out))
+	require.NoError(t, json.NewDecoder(text).Decode(&out))
 	return out
 }
 
 // spec reads a key such as mnist/lenet_adv/w16.
 func spec(t *testing.T, key string) models.Spec {
 	parts := strings.Split(key, "/")
-	sp := models.Spec{Arch: parts[1], Classes: 10}
+	sp := models.Spec{Arch: parts[1], Classes: 10, Input: map[string][3]int64{"mnist": {1, 28, 28}, "cifar10": {3, 32, 32}}[parts[0]]}
 	if len(parts) > 2 {
 		w, err := strconv.Atoi(parts[2][1:])
 		require.NoError(t, err)
@@ -64,10 +71,10 @@ func run(t *testing.T, f func(s *torch.Session)) {
 	}))
 }
 
-// requireRows compares to 1e-4 of the largest magnitude.
-func requireRows(t *testing.T, want [][]float64, got torch.Tensor) {
+// requireRows compares to a tolerance relative to the largest magnitude.
+func requireRows(t *testing.T, what string, want [][]float64, got torch.Tensor, tolerance float64) {
 	t.Helper()
-	require.Equal(t, []int64{int64(len(want)), int64(len(want[0]))}, got.Shape())
+	require.Equal(t, []int64{int64(len(want)), int64(len(want[0]))}, got.Shape(), what)
 	v, err := got.Detach().Float32s()
 	require.NoError(t, err)
 	largest := 0.0
@@ -78,18 +85,33 @@ func requireRows(t *testing.T, want [][]float64, got torch.Tensor) {
 	}
 	for i, row := range want {
 		for j, x := range row {
-			require.InDelta(t, x, v[i*len(row)+j], 1e-4*largest, "image %d, class %d", i, j)
+			require.InDelta(t, x, v[i*len(row)+j], tolerance*largest, "%s: image %d, class %d", what, i, j)
 		}
 	}
 }
 
+// Every network is the original's: its state dict, logits, gradients and batch statistics.
 func TestVectors(t *testing.T) {
 	all := references(t)
-	require.Len(t, all, 7)
-	for key, want := range all {
+	require.Len(t, all, 52)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
 		t.Run(key, func(t *testing.T) {
-			run(t, func(s *torch.Session) { checkReference(t, s, spec(t, key), want) })
+			run(t, func(s *torch.Session) { checkReference(t, s, spec(t, key), all[key]) })
 		})
+	}
+}
+
+// An architecture without reference numbers is not known to be the original's.
+func TestEveryArchitectureHasAVector(t *testing.T) {
+	have := map[string]bool{}
+	for key := range references(t) {
+		sp := spec(t, key)
+		have[fmt.Sprint(sp.Arch, sp.Input)] = true
+	}
+	for _, arch := range models.Names() {
+		for _, input := range models.InputsOf(arch) {
+			require.True(t, have[fmt.Sprint(arch, input)], "%s for images of %v: add its vector to testdata", arch, input)
+		}
 	}
 }
 
@@ -103,21 +125,71 @@ func checkReference(t *testing.T, s *torch.Session, sp models.Spec, want referen
 	require.Equal(t, want.State, state)
 	require.Equal(t, want.Parameters, m.Parameters())
 	require.NoError(t, modelstest.Fill(s, m))
+	tolerance := 1e-4
+	if layers(m) > 100 {
+		tolerance = 1e-3
+	}
 
 	x := modelstest.Input(s, m, 2).RequiresGrad_(true)
 	logits := m.Forward(x, nn.Eval)
-	requireRows(t, want.EvalLogits, logits)
-	requireRows(t, want.EvalLogits, m.Forward(x, nn.Mode{Folded: nn.Fold(m.Module)}))
+	requireRows(t, "evaluation", want.EvalLogits, logits, tolerance)
 	loss := logits.CrossEntropy(s.FromInt64([]int64{3, 7}, 2), torch.ReduceSum, 0)
 	v, err := loss.Item()
 	require.NoError(t, err)
-	require.InEpsilon(t, want.Loss, v, 1e-4)
-	v, err = s.Grad(loss, x)[0].Abs().Sum().Item()
-	require.NoError(t, err)
-	require.InEpsilon(t, want.InputGradL1, v, 1e-4)
+	require.InEpsilon(t, want.Loss, v, tolerance)
+	if double, ok := kinks[sp.Arch]; ok {
+		requireGradientInFloat64(t, s, sp, double)
+	} else {
+		v, err = s.Grad(loss, x)[0].Abs().Sum().Item()
+		require.NoError(t, err)
+		require.InEpsilon(t, want.InputGradL1, v, tolerance)
+	}
+	s.NoGrad(func() { checkOtherWays(t, s, m, want, tolerance) })
+}
 
+// kinks are the networks that have, on the rule's images, an input of ReLU so near to 0 that float32's rounding decides on its side, and with it
+// input_grad_l1: it is compared in float64, with what PyTorch gives for the same network there (its float32 gave 59.6875 by oneDNN's
+// convolutions, 59.6709 by its own).
+var kinks = map[string]float64{"shufflenetv2_0.5": 59.67094316656734}
+
+func requireGradientInFloat64(t *testing.T, s *torch.Session, sp models.Spec, want float64) {
+	m, err := models.New(s, sp, nil)
+	require.NoError(t, err)
+	require.NoError(t, modelstest.Fill(s, m))
+	for _, e := range m.State {
+		if e.Tensor.DType() == torch.Float32 {
+			*e.Tensor = e.Tensor.Detach().To(torch.Float64)
+		}
+	}
+	x := modelstest.Input(s, m, 2).To(torch.Float64).RequiresGrad_(true)
+	loss := m.Forward(x, nn.Eval).CrossEntropy(s.FromInt64([]int64{3, 7}, 2), torch.ReduceSum, 0)
+	v, err := s.Grad(loss, x)[0].Abs().Sum().Item()
+	require.NoError(t, err)
+	require.InEpsilon(t, want, v, 1e-6)
+}
+
+// checkOtherWays meets the same numbers by a replica with folded batch norm, laid out with the channels innermost, and in training.
+func checkOtherWays(t *testing.T, s *torch.Session, m *models.Model, want reference, tolerance float64) {
+	r, err := m.Replica(s)
+	require.NoError(t, err)
+	x := modelstest.Input(s, m, 2)
+	s.Do(func() {
+		requireRows(t, "replica, folded", want.EvalLogits, r.Forward(x, nn.Mode{Folded: nn.Fold(r.Module)}), tolerance)
+	})
 	g := s.NewGenerator(1)
-	requireRows(t, want.TrainLogits, m.Forward(modelstest.Input(s, m, 4), nn.Mode{Train: true, Generator: g}))
+	requireRows(t, "training", want.TrainLogits, r.Forward(modelstest.Input(s, m, 4), nn.Mode{Train: true, Generator: g}), tolerance)
+	m.ToChannelsLast() // whose running statistics are still those of the rule
+	requireRows(t, "channels last", want.EvalLogits, m.Forward(x.ChannelsLast(), nn.Eval), tolerance)
+}
+
+// layers counts the convolutions and linear layers.
+func layers(m *models.Model) (n int) {
+	for _, e := range m.State {
+		if e.Kind != nn.Norm && strings.HasSuffix(e.Name, "weight") {
+			n++
+		}
+	}
+	return n
 }
 
 func TestCheck(t *testing.T) {

@@ -5,20 +5,21 @@ import (
 	"rapt/cgo/nn"
 )
 
-// Wire is channels on their way: those that some layers make and others read. The layers of From are added together, channel by
-// channel, where there are several: a channel is gone only where all of them drop it.
+// Wire is channels on their way: those that some layers make and others read. Where From has several, a channel is theirs together: they
+// are added, channel by channel, or the later is a depthwise convolution, which passes each channel on alone. It can be taken out where
+// all of them drop it.
 type Wire struct {
 	From []string // convolutions and linear layers, by their names
 	To   []string // empty: the network's output
 }
 
-// wired is a network that knows how its layers hang together.
-type wired interface{ wires() []wire }
+// wired is a network that may know how its layers hang together.
+type wired interface{ wiring() []wire }
 
 type wire struct{ from, to []nn.Module }
 
 // Wiring lists the wires in the network's order; each convolution and linear layer is in one From. Batch norms, pooling and
-// activations lie on wires.
+// activations lie on wires. It is empty for a network whose channels are shuffled, joined or read by other ways, which wires cannot tell.
 func Wiring(m *Model) []Wire {
 	names := map[*torch.Tensor]string{}
 	for _, e := range m.State {
@@ -37,41 +38,69 @@ func Wiring(m *Model) []Wire {
 	}
 	var out []Wire
 	if w, ok := m.Module.(wired); ok {
-		for _, one := range w.wires() {
+		for _, one := range w.wiring() {
 			out = append(out, Wire{From: name(one.from), To: name(one.to)})
 		}
 	}
 	return out
 }
 
-func (n *leNet) wires() []wire {
-	layers := []nn.Module{n.conv1, n.conv2, n.fc1, n.fc2}
-	var out []wire
-	for i := range layers {
-		out = append(out, wire{from: layers[i : i+1], to: layers[i+1 : min(i+2, len(layers))]})
-	}
-	return out
+// wiring follows a network from its input to its output.
+type wiring struct {
+	done []wire
+	open wire // of the channels that come next; without from it is the image
 }
 
-// wires of a residual network: a block without a convolution in its shortcut adds to what came in, so that all convolutions before
-// it that reach it by shortcuts alone are added together.
-func (n *resNet) wires() []wire {
-	var out []wire
-	sum := wire{from: []nn.Module{n.conv1}}
-	for _, layer := range n.layers {
-		for _, block := range layer {
-			sum.to = append(sum.to, block.conv1)
-			inner := wire{from: []nn.Module{block.conv1}, to: []nn.Module{block.conv2}}
-			if block.shortcut == nil {
-				out = append(out, inner)
-				sum.from = append(sum.from, block.conv2)
-				continue
-			}
-			sum.to = append(sum.to, block.shortcut.conv)
-			out = append(out, sum, inner)
-			sum = wire{from: []nn.Module{block.conv2, block.shortcut.conv}}
-		}
+func (p *parts) wiring() []wire {
+	if p.wires == nil {
+		return nil
 	}
-	sum.to = append(sum.to, n.linear)
-	return append(out, sum, wire{from: []nn.Module{n.linear}})
+	var w wiring
+	p.wires(&w)
+	return append(w.done, w.open)
+}
+
+// through is one layer after the other.
+func (w *wiring) through(l nn.Module) {
+	if depthwise(l) && len(w.open.from) > 0 {
+		w.open.from = append(w.open.from, l)
+		return
+	}
+	w.open.to = append(w.open.to, l)
+	if len(w.open.from) > 0 {
+		w.done = append(w.done, w.open)
+	}
+	w.open = wire{from: []nn.Module{l}}
+}
+
+// residual is a block that adds its convolutions' output to its input, or to what shortcut makes of that where it is not nil. Without one all
+// convolutions before it that reach it by shortcuts alone are added together.
+func (w *wiring) residual(body []*nn.Conv2dModule, shortcut *nn.Conv2dModule) {
+	sum := w.open
+	sum.to = append(sum.to, body[0])
+	inner := wiring{open: wire{from: []nn.Module{body[0]}}}
+	for _, c := range body[1:] {
+		inner.through(c)
+	}
+	if shortcut == nil {
+		w.done = append(w.done, inner.done...)
+		w.open = wire{from: append(sum.from, inner.open.from...), to: sum.to}
+		return
+	}
+	sum.to = append(sum.to, shortcut)
+	w.done = append(append(w.done, sum), inner.done...)
+	w.open = wire{from: append(inner.open.from, shortcut)}
+}
+
+func depthwise(l nn.Module) bool {
+	c, ok := l.(*nn.Conv2dModule)
+	return ok && c.Options.Groups > 1 && c.Options.Groups == c.Weight.Size(0) && c.Weight.Size(1) == 1
+}
+
+func (n *leNet) wiring() []wire {
+	var w wiring
+	for _, l := range []nn.Module{n.conv1, n.conv2, n.fc1, n.fc2} {
+		w.through(l)
+	}
+	return append(w.done, w.open)
 }

@@ -89,7 +89,7 @@ func (all everyWeight) macs(kind admm.Type, model *models.Model) (of []int64, re
 	switchable := int64(0)
 	for i, info := range all.infos {
 		of[i] = byName[info.Layer]
-		if info.Kind == admm.Norm && i > 0 && all.infos[i-1].Kind != admm.Norm && all.infos[i-1].Shape[0] == info.Shape[0] {
+		if info.Kind == admm.Norm && all.maker(i) != "" {
 			of[i] = of[i-1]
 			switchable += of[i]
 		}

@@ -110,8 +110,25 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 		return nil, err
 	}
 	o.test = parts.Test
+	if err := o.takes(shapeOf(o.test)); err != nil {
+		return nil, err
+	}
 	o.dev, err = ChooseDevice(device)
 	return o, err
+}
+
+// takes refuses images of another shape than those that the network was trained on.
+func (o *opened) takes(shape [3]int64) error {
+	if o.spec.Input == ([3]int64{}) { // of an earlier version
+		o.spec.Input = shape
+	}
+	if in := o.spec.Input; in != shape {
+		return &InputError{fmt.Errorf("%s was trained on images of %d x %d x %d, %s has %d x %d x %d", o.path, in[0], in[1], in[2], o.dataset, shape[0], shape[1], shape[2])}
+	}
+	if err := models.Check(o.spec); err != nil {
+		return &InputError{fmt.Errorf("%s: %w", o.path, err)}
+	}
+	return nil
 }
 
 // with loads the checkpoint into a team and runs f.

@@ -18,14 +18,27 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 		judge = j
 		attacks = append(attacks, j.Name()+"="+float(j.StepSize))
 	}
-	return map[string]string{
+	meta := map[string]string{
 		"format": "pt", "dataset": c.Data.Dataset, "arch": p.spec.Arch, "width": strconv.Itoa(max(p.spec.Width, 1)), "classes": strconv.Itoa(p.spec.Classes),
 		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
 		"norm": judge.Norm.String(), "epsilon": float(judge.Epsilon), "random_start": strconv.FormatBool(judge.RandomStart),
 		"attacks": strings.Join(attacks, ","), // name=step size, ...
 		"name":    c.Run.Name, "seed": strconv.FormatUint(c.Run.Seed, 10), "data_sha256": p.parts.SHA256,
 		"test_limit": strconv.Itoa(c.Data.TestLimit), "rapt_version": p.options.Version,
+		"input": joined(p.spec.Input[:], func(n int64) string { return strconv.FormatInt(n, 10) }), // channels, height, width
 	}
+	if len(p.spec.Mean) > 0 { // the network sees (pixels - mean) / std
+		meta["mean"], meta["std"] = joined(p.spec.Mean, float), joined(p.spec.Std, float)
+	}
+	return meta
+}
+
+func joined[E any](list []E, text func(E) string) string {
+	var words []string
+	for _, v := range list {
+		words = append(words, text(v))
+	}
+	return strings.Join(words, ",")
 }
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
@@ -62,11 +75,17 @@ func describe(path string, meta map[string]string) (d described, err error) {
 		"seed":         func(v string) (e error) { d.seed, e = strconv.ParseUint(v, 10, 64); return },
 		"norm":         func(v string) (e error) { d.attack.Norm, e = adversarial.ParseNorm(v); return },
 	}
+	refuse := func(key, v string) {
+		err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, key, v)}
+	}
 	for key, read := range numbers {
-		if v := need(key); err == nil {
-			if e := read(v); e != nil {
-				err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, key, v)}
-			}
+		if v := need(key); err == nil && read(v) != nil {
+			refuse(key, v)
+		}
+	}
+	for key, read := range d.optional() {
+		if v, ok := meta[key]; ok && err == nil && read(v) != nil {
+			refuse(key, v)
 		}
 	}
 	if err == nil {
@@ -75,6 +94,29 @@ func describe(path string, meta map[string]string) (d described, err error) {
 		}
 	}
 	return d, err
+}
+
+// optional are what checkpoints of earlier versions, or of networks that see pixels as they are, lack.
+func (d *described) optional() map[string]func(string) error {
+	return map[string]func(string) error{
+		"input": func(v string) error {
+			_, err := fmt.Sscanf(v, "%d,%d,%d", &d.spec.Input[0], &d.spec.Input[1], &d.spec.Input[2])
+			return err
+		},
+		"mean": func(v string) (err error) { d.spec.Mean, err = readFloats(v); return },
+		"std":  func(v string) (err error) { d.spec.Std, err = readFloats(v); return },
+	}
+}
+
+func readFloats(v string) (out []float64, err error) {
+	for _, word := range strings.Split(v, ",") {
+		f, err := strconv.ParseFloat(word, 64)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
 }
 
 // readAttacks reads "pgd-40=0.01,pgd-100=0.0075".

@@ -103,12 +103,8 @@ func (p *pipeline) prepare() (torch.Device, error) {
 		return torch.CPU, err
 	}
 	set := p.parts.Train
-	if err := p.architecture(set.Classes); err != nil {
+	if err := p.architecture(set.Classes, shapeOf(set)); err != nil {
 		return torch.CPU, err
-	}
-	if in := models.InputOf(c.Model.Arch); in != [3]int64{int64(set.C), int64(set.H), int64(set.W)} {
-		return torch.CPU, c.Errorf("model.arch", "%s takes images of %d x %d x %d, %s has %d x %d x %d",
-			c.Model.Arch, in[0], in[1], in[2], c.Data.Dataset, set.C, set.H, set.W)
 	}
 	if side := min(set.H, set.W); c.Data.Augment.Crop >= side {
 		return torch.CPU, c.Errorf("data.augment.crop", "is %d: images of %d x %d pixels can be moved by up to %d", c.Data.Augment.Crop, set.H, set.W, side-1)
@@ -119,10 +115,16 @@ func (p *pipeline) prepare() (torch.Device, error) {
 	return p.ready()
 }
 
-// architecture takes the config's network, for so many classes.
-func (p *pipeline) architecture(classes int) error {
-	m := p.cfg.Model
-	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes}
+// shapeOf is the [C, H, W] of a set's images.
+func shapeOf(set *datasets.Set) [3]int64 { return [3]int64{int64(set.C), int64(set.H), int64(set.W)} }
+
+// architecture takes the config's network, for so many classes and images of a shape.
+func (p *pipeline) architecture(classes int, input [3]int64) error {
+	m, d := p.cfg.Model, p.cfg.Data
+	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes, Input: input, Mean: float64s(d.Mean), Std: float64s(d.Std)}
+	if n := int(input[0]); len(d.Mean) > 0 && len(d.Mean) != n {
+		return p.cfg.Errorf("data.mean", "holds %d numbers, but the images have %d channels: one for each is needed", len(d.Mean), n)
+	}
 	if err := models.Check(p.spec); err != nil {
 		return p.cfg.Errorf("model.arch", "%v", err)
 	}
@@ -170,6 +172,13 @@ func (p *pipeline) fits() error {
 		}
 		return (&team{members: []*member{newMember(0, s, model)}}).loadFrom(p.cfg.Model.Load)
 	})
+}
+
+func float64s(numbers []config.Number) (out []float64) {
+	for _, n := range numbers {
+		out = append(out, float64(n))
+	}
+	return out
 }
 
 func (p *pipeline) attacks() error {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -99,6 +100,7 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 		ratio[r.Layer] = r.Ratio
 	}
 	wiring := models.Wiring(model)
+	out.Wired = len(wiring) > 0
 	for _, w := range wiring {
 		if len(w.From) > 1 {
 			out.Coupled = append(out.Coupled, w.From)
@@ -202,10 +204,14 @@ func indexBytes(kind admm.Type, l metrics.PlanLayer) int64 {
 	return width*l.WeightsKept + 4*(l.Filters+1)
 }
 
-// maker is the layer whose channels batch norm i scales.
+// maker is the layer whose channels batch norm i scales: the one before it in the same part of the network. Empty for a norm of sums.
 func (all everyWeight) maker(i int) string {
-	if i > 0 && all.infos[i-1].Kind != admm.Norm && all.infos[i-1].Shape[0] == all.infos[i].Shape[0] {
-		return all.infos[i-1].Layer
+	if i == 0 || all.infos[i-1].Kind == admm.Norm || all.infos[i-1].Shape[0] != all.infos[i].Shape[0] {
+		return ""
+	}
+	parent := func(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
+	if layer := all.infos[i-1].Layer; parent(layer) == parent(all.infos[i].Layer) {
+		return layer
 	}
 	return ""
 }
@@ -221,7 +227,7 @@ func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) 
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
 		case len(w.From) > 1:
-			return false, "its channels are added to other layers': one is gone only where all of them drop it, which each decides on its own"
+			return false, "its channels are added to other layers' or go through a depthwise one: one is gone only where all of them drop it, which each decides on its own"
 		default:
 			return true, ""
 		}
@@ -370,7 +376,7 @@ func (p *pipeline) time(ctx context.Context, section string) (t timing, err erro
 	}
 	last := alone.Prune.Step(alone.Prune.Steps.N() - 1)
 	alone.Prune.Ratio, alone.Prune.Ratios, alone.Prune.Steps = last.Ratio, last.Ratios, config.Steps{}
-	err = WithProbe(&alone, ProbeOptions{Stage: section}, func(b *Probe) error {
+	err = WithProbe(&alone, ProbeOptions{Stage: section, Input: p.spec.Input}, func(b *Probe) error {
 		t.device = b.Device().String()
 		warm, timed := 1, 3
 		if b.Device().IsCUDA() {

@@ -102,8 +102,8 @@ func TestPlanOfStructures(t *testing.T) {
 func planOnDrawn(t *testing.T, sets ...string) (out *metrics.Plan) {
 	t.Helper()
 	p := &pipeline{cfg: Settings(t, t.TempDir(), sets...), log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	require.NoError(t, p.architecture(probeClasses))
-	set := drawn(1, 40, models.InputOf(p.cfg.Model.Arch))
+	require.NoError(t, p.architecture(probeClasses, models.InputsOf(p.cfg.Model.Arch)[0]))
+	set := drawn(1, 40, p.spec.Input)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
 	dev, err := p.ready()
 	require.NoError(t, err)

@@ -18,8 +18,9 @@ import (
 
 // ProbeOptions of WithProbe.
 type ProbeOptions struct {
-	Stage  string // pretrain, admm or retrain; empty: the first that the config has epochs for
-	Images int    // how many are trained on; 0 is two batches
+	Stage  string   // pretrain, admm or retrain; empty: the first that the config has epochs for
+	Images int      // how many are trained on; 0 is two batches
+	Input  [3]int64 // [C, H, W] of an image; zero: the data set's usual
 }
 
 // Probe is one stage of a run with nothing round it: no data set, no folder, no log. It is for measuring.
@@ -39,14 +40,17 @@ const probeClasses = 10
 // The stage starts from the initial model, whatever stage would be before it. The Probe is f's alone and ends with it.
 func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	if err := p.architecture(probeClasses); err != nil {
+	if o.Input == ([3]int64{}) {
+		o.Input = usualInput(cfg)
+	}
+	if err := p.architecture(probeClasses, o.Input); err != nil {
 		return err
 	}
 	n := o.Images
 	if n <= 0 {
 		n = 2 * cfg.Data.BatchSize
 	}
-	set := drawn(cfg.Run.Seed, n, models.InputOf(cfg.Model.Arch))
+	set := drawn(cfg.Run.Seed, n, p.spec.Input)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
 	dev, err := p.ready()
 	if err != nil {
@@ -71,6 +75,19 @@ func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 		})
 		return err
 	})
+}
+
+// usualInput is the shape of the data set's images, or where the network does not take that, of those that it is usually given.
+func usualInput(cfg *config.Config) [3]int64 {
+	input := [3]int64{3, 32, 32}
+	if d := cfg.Data.Dataset; d == "mnist" || d == "digits" {
+		input = [3]int64{1, 28, 28}
+	}
+	usual := models.InputsOf(cfg.Model.Arch)
+	if len(usual) == 0 || models.Check(models.Spec{Arch: cfg.Model.Arch, Classes: probeClasses, Input: input}) == nil {
+		return input
+	}
+	return usual[0]
 }
 
 // only is the config's stage of that name, made to start from the initial model.
@@ -119,7 +136,7 @@ func (b *Probe) Evaluate(n int) error {
 	d := b.sets[n]
 	if d == nil {
 		var err error
-		if d, err = p.team.upload(drawn(p.cfg.Run.Seed, n, models.InputOf(p.cfg.Model.Arch))); err != nil {
+		if d, err = p.team.upload(drawn(p.cfg.Run.Seed, n, p.spec.Input)); err != nil {
 			return err
 		}
 		b.sets[n] = d

@@ -203,6 +203,9 @@ func (t *team) load(path string, f *checkpoint.File) error {
 	if w := f.Metadata["width"]; w != "" && w != strconv.Itoa(spec.Width) {
 		return &InputError{fmt.Errorf("%s holds a %s of width %s, not %d", path, spec.Arch, w, spec.Width)}
 	}
+	if err := sameNormalisation(path, f.Metadata, spec); err != nil {
+		return err
+	}
 	known := map[string]bool{}
 	for _, e := range lead.model.State {
 		known[e.Name] = true
@@ -221,6 +224,21 @@ func (t *team) load(path string, f *checkpoint.File) error {
 	}
 	t.spread()
 	return lead.s.Err()
+}
+
+// sameNormalisation refuses a checkpoint of rapt whose network saw its pixels in another way.
+func sameNormalisation(path string, meta map[string]string, spec models.Spec) error {
+	mean, std := joined(spec.Mean, float), joined(spec.Std, float)
+	if meta["arch"] == "" || meta["mean"] == mean && meta["std"] == std {
+		return nil
+	}
+	say := func(mean, std string) string {
+		if mean == "" {
+			return "none"
+		}
+		return fmt.Sprintf("[%s] and [%s]", mean, std)
+	}
+	return &InputError{fmt.Errorf("%s was trained with the data.mean and data.std %s, not %s", path, say(meta["mean"], meta["std"]), say(mean, std))}
 }
 
 // loadFrom is load for the config's model.load, which may be empty.

@@ -9,11 +9,11 @@ import (
 )
 
 // Inits are the names that Init knows.
-var Inits = []string{"default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
+var Inits = []string{"default", "uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
 
 // Init fills a network's parameters from g. "default" is PyTorch's own for each layer; the other schemes fill the
-// weights of convolutions and linear layers (gain 1 for xavier and orthogonal, ReLU's for kaiming) and leave their
-// biases as by default. Batch norm starts at scale 1, shift 0.
+// weights of convolutions and linear layers as torch.nn.init does, which is what the original calls: uniform in [0, 1), normal with
+// standard deviation 1, gain 1 for xavier and orthogonal, ReLU's for kaiming. Their biases stay as by default. Batch norm starts at scale 1, shift 0.
 func Init(root Module, scheme string, g *torch.Generator) (err error) {
 	entries := StateDict(root)
 	if len(entries) == 0 {
@@ -71,6 +71,10 @@ func initWeight(t torch.Tensor, scheme string, in, out float64, g *torch.Generat
 	switch scheme {
 	case "default", "": // kaiming uniform with a = sqrt(5)
 		uniform(1 / math.Sqrt(in))
+	case "uniform":
+		t.Uniform_(g, 0, 1)
+	case "normal":
+		normal(1)
 	case "xavier_uniform":
 		uniform(math.Sqrt(6 / (in + out)))
 	case "xavier_normal":

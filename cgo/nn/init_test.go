@@ -26,13 +26,16 @@ func TestInitStatistics(t *testing.T) {
 	for _, scheme := range []struct {
 		name            string
 		variance, bound func(in, out float64) float64
+		mean            float64
 	}{
 		// PyTorch's layers: kaiming_uniform_(a=sqrt(5)), so U(-1/sqrt(in), 1/sqrt(in)).
-		{"default", func(in, _ float64) float64 { return 1 / (3 * in) }, func(in, _ float64) float64 { return 1 / math.Sqrt(in) }},
-		{"xavier_uniform", func(in, out float64) float64 { return 2 / (in + out) }, func(in, out float64) float64 { return math.Sqrt(6 / (in + out)) }},
-		{"xavier_normal", func(in, out float64) float64 { return 2 / (in + out) }, nil},
-		{"kaiming_uniform", func(in, _ float64) float64 { return 2 / in }, func(in, _ float64) float64 { return math.Sqrt(6 / in) }},
-		{"kaiming_normal", func(in, _ float64) float64 { return 2 / in }, nil},
+		{"default", func(in, _ float64) float64 { return 1 / (3 * in) }, func(in, _ float64) float64 { return 1 / math.Sqrt(in) }, 0},
+		{"uniform", func(_, _ float64) float64 { return 1.0 / 12 }, func(_, _ float64) float64 { return 1 }, 0.5},
+		{"normal", func(_, _ float64) float64 { return 1 }, nil, 0},
+		{"xavier_uniform", func(in, out float64) float64 { return 2 / (in + out) }, func(in, out float64) float64 { return math.Sqrt(6 / (in + out)) }, 0},
+		{"xavier_normal", func(in, out float64) float64 { return 2 / (in + out) }, nil, 0},
+		{"kaiming_uniform", func(in, _ float64) float64 { return 2 / in }, func(in, _ float64) float64 { return math.Sqrt(6 / in) }, 0},
+		{"kaiming_normal", func(in, _ float64) float64 { return 2 / in }, nil, 0},
 	} {
 		session(t, func(s *torch.Session) {
 			conv := nn.Conv2d(s, 32, 64, 5, torch.ConvOptions{Groups: 2}, true)
@@ -47,7 +50,7 @@ func TestInitStatistics(t *testing.T) {
 				weights := values(t, l.weight)
 				want := scheme.variance(l.in, l.out)
 				mean, variance, largest := moments(weights)
-				require.InDelta(t, 0, mean, 5*math.Sqrt(want/float64(len(weights))), scheme.name)
+				require.InDelta(t, scheme.mean, mean, 5*math.Sqrt(want/float64(len(weights))), scheme.name)
 				require.InDelta(t, want, variance, 0.05*want, scheme.name)
 				if scheme.bound != nil {
 					bound := scheme.bound(l.in, l.out)

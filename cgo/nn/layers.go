@@ -20,7 +20,10 @@ func Conv2d(s *torch.Session, in, out, k int64, o torch.ConvOptions, bias bool) 
 
 // Forward implements Module.
 func (c *Conv2dModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
-	return m.Trace.note(c.Weight, x, x.Conv2d(c.Weight, c.Bias, c.Options))
+	if m.Trace != nil {
+		return m.Trace.note(c.Weight, x, x.Size(0), c.Weight.Size(0), c.reach(x.Size(2)), c.reach(x.Size(3)))
+	}
+	return x.Conv2d(c.Weight, c.Bias, c.Options)
 }
 
 // Children implements Module.
@@ -49,7 +52,10 @@ func (l *LinearModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
 	if packed, ok := m.Folded.linears[l]; ok && !m.Train {
 		return x.LinearPacked(packed, l.Weight, l.Bias, false)
 	}
-	return m.Trace.note(l.Weight, x, x.Linear(l.Weight, l.Bias))
+	if m.Trace != nil {
+		return m.Trace.note(l.Weight, x, x.Size(0), l.Weight.Size(0))
+	}
+	return x.Linear(l.Weight, l.Bias)
 }
 
 // Children implements Module.
@@ -90,6 +96,9 @@ func BatchNorm1d(s *torch.Session, channels int64) *BatchNormModule { return bat
 
 // Forward implements Module.
 func (b *BatchNormModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
+	if m.Trace != nil {
+		return x
+	}
 	if m.Train {
 		b.NumBatchesTracked.Shift_(1)
 	}

@@ -11,7 +11,7 @@ type Mode struct {
 	Train     bool             // batch statistics in batch norm (and their running averages moved), dropout active
 	Generator *torch.Generator // for dropout; needed only where a network has it
 	Folded    Folded           // weights made ready for many calls; in evaluation only
-	Trace     *Trace           // where convolutions and linear layers note what they do; nil: nowhere
+	Trace     *Trace           // where convolutions and linear layers note what they would do, and compute nothing; nil: nowhere
 }
 
 // Eval is evaluation mode.
@@ -104,13 +104,21 @@ func Buffers(entries []Entry) []torch.Tensor {
 
 // parameter makes a trained tensor of zeros that lives as long as its session.
 func parameter(s *torch.Session, shape ...int64) torch.Tensor {
-	t := s.Zeros(shape...).RequiresGrad_(true)
+	t := filled(s, 0, torch.Float32, shape...).RequiresGrad_(true)
 	s.Keep(t)
 	return t
 }
 
 func buffer(s *torch.Session, v float64, d torch.DType, shape ...int64) torch.Tensor {
-	t := s.Full(v, d, shape...)
+	t := filled(s, v, d, shape...)
 	s.Keep(t)
 	return t
+}
+
+// filled is a tensor of one value, which for shapes alone is stored once.
+func filled(s *torch.Session, v float64, d torch.DType, shape ...int64) torch.Tensor {
+	if s.ShapesOnly() {
+		return s.Full(v, d).Expand(shape...)
+	}
+	return s.Full(v, d, shape...)
 }

@@ -154,6 +154,37 @@ func TestFunctional(t *testing.T) {
 	})
 }
 
+// A trace tells the shapes that computing would give, whatever the options, and computes nothing.
+func TestTraceHasTheShapesOfComputing(t *testing.T) {
+	session(t, func(s *torch.Session) {
+		x := s.Rand(s.NewGenerator(1), 2, 4, 11, 8)
+		for _, o := range []torch.ConvOptions{{}, {Padding: 2}, {Stride: 2, Padding: 1}, {Stride: 3}, {Dilation: 2}, {Dilation: 2, Padding: 1, Stride: 2}, {Groups: 4, Padding: 1}} {
+			for _, k := range []int64{1, 2, 3} {
+				c := nn.Conv2d(s, 4, 8, k, o, true)
+				require.NoError(t, nn.Init(c, "normal", s.NewGenerator(2)))
+				trace := &nn.Trace{}
+				y := c.Forward(x, nn.Mode{Trace: trace})
+				require.Equal(t, c.Forward(x, nn.Eval).Shape(), y.Shape(), "%d %+v", k, o)
+				require.Equal(t, y.Shape(), trace.Layers[0].Out)
+				for _, v := range values(t, y) {
+					require.Zero(t, v)
+				}
+			}
+		}
+	})
+}
+
+func TestShapesOnly(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
+		huge := nn.Linear(s, 1<<21, 1<<21, true) // 16 TiB, had it numbers
+		require.Equal(t, []int64{1 << 21, 1 << 21}, huge.Weight.Shape())
+		trace := &nn.Trace{}
+		require.Equal(t, []int64{3, 1 << 21}, huge.Forward(s.Zeros(1, 1).Expand(3, 1<<21), nn.Mode{Trace: trace}).Shape())
+		require.EqualValues(t, 3<<42, trace.Layers[0].MACs)
+		return s.Err()
+	}))
+}
+
 func TestTrace(t *testing.T) {
 	session(t, func(s *torch.Session) {
 		n := newNetwork(s)

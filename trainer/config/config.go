@@ -67,6 +67,11 @@ type Data struct {
 	EvalBatchSize int    `yaml:"eval_batch_size"` // default 1000
 
 	Augment Augment `yaml:"augment"` // of the training images; default: {crop: 4, flip: true} for CIFAR, else nothing
+
+	// The network's first layer: it sees (pixels - Mean) / Std, a number for each channel. Empty, the default, is the pixels as they are.
+	// Attacks are on pixels either way.
+	Mean []Number `yaml:"mean"`
+	Std  []Number `yaml:"std"`
 }
 
 // Augment says how each training image is changed at random, anew in each epoch.
@@ -80,7 +85,7 @@ type Augment struct {
 type Model struct {
 	Arch  string `yaml:"arch"`  // required
 	Width int    `yaml:"width"` // width multiplier; default 1
-	Init  string `yaml:"init"`  // default (PyTorch's), xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal or orthogonal
+	Init  string `yaml:"init"`  // default (PyTorch's), uniform, normal, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal or orthogonal
 	Load  string `yaml:"load"`  // checkpoint file to start from; empty starts from Init
 }
 

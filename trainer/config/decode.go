@@ -170,8 +170,11 @@ func decodeValue(field reflect.Value, node *yaml.Node) (need string) {
 // decodeList stores a sequence. An empty one is nil, so that a config equals the one read back from its YAML.
 func decodeList(field reflect.Value, node *yaml.Node) (need string) {
 	need = "a list of whole numbers such as [50, 75] is needed"
-	if field.Type().Elem().Kind() == reflect.String {
+	switch field.Type().Elem().Kind() {
+	case reflect.String:
 		need = "a list of words such as [pgd-10, pgd-40] is needed"
+	case reflect.Float64:
+		need = "a list of numbers such as [0.49, 0.48, 0.45] is needed"
 	}
 	if node.Kind != yaml.SequenceNode {
 		return need

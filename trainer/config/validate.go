@@ -10,7 +10,7 @@ import (
 
 // The words that a key may hold. Architectures and data sets are not among them: their packages know them.
 var (
-	inits         = []string{"default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
+	inits         = []string{"default", "uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
 	methods       = []string{"natural", "pgd"}
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
@@ -160,6 +160,22 @@ func (v *checker) data(d *Data) {
 	v.atLeast("data.eval_batch_size", d.EvalBatchSize, 1)
 	v.atLeast("data.augment.crop", d.Augment.Crop, 0)
 	v.atLeast("data.augment.cutout", d.Augment.Cutout, 0)
+	v.normalisation(d)
+}
+
+// normalisation wants means and standard deviations, as many of each, or neither.
+func (v *checker) normalisation(d *Data) {
+	switch {
+	case len(d.Mean) > 0 && len(d.Std) == 0:
+		v.relate("data.mean", "is given without data.std: both or neither are needed")
+	case len(d.Std) > 0 && len(d.Mean) == 0:
+		v.relate("data.std", "is given without data.mean: both or neither are needed")
+	case len(d.Mean) != len(d.Std):
+		v.relate("data.std", "holds %d numbers and data.mean %d: one for each channel is needed in both", len(d.Std), len(d.Mean))
+	}
+	for _, std := range d.Std {
+		v.positive("data.std", std)
+	}
 }
 
 func (v *checker) adversary(a *Adversary) {

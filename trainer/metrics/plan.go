@@ -22,7 +22,8 @@ type Plan struct {
 	Note     string      `json:"note,omitempty"`
 	Budget   *PlanBudget `json:"budget,omitempty"`
 	Layers   []PlanLayer `json:"layers"`  // all that the type could prune
-	Coupled  [][]string  `json:"coupled"` // layers whose channels are added together
+	Wired    bool        `json:"wired"`   // it is known which layers read which channels; else nothing is said to shrink
+	Coupled  [][]string  `json:"coupled"` // layers that share channels: they are added together, or one is the other's depthwise convolution
 
 	Parameters PlanCount  `json:"parameters"`
 	MACs       PlanCount  `json:"macs"`  // multiply-accumulates for one image
@@ -121,7 +122,10 @@ func PlanTable(w io.Writer, p *Plan) {
 		}
 	}
 	for _, group := range p.Coupled {
-		fmt.Fprintln(w, "added together:", strings.Join(group, " + "))
+		fmt.Fprintln(w, "coupled, channel by channel:", strings.Join(group, ", "))
+	}
+	if !p.Wired {
+		fmt.Fprintln(w, "which layers read which channels is not known of this network: nothing is said to shrink")
 	}
 	t = newTable(w, table.Row{"", "before", "not zero", "kept %", "rate", "shrunk"})
 	for _, row := range []struct {

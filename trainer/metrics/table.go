@@ -49,6 +49,21 @@ func Table(w io.Writer, r *Report) {
 	t.Render()
 }
 
+// Grid writes rows of text under a header; cells that are numbers stand to the right.
+func Grid(w io.Writer, header []string, rows [][]string) {
+	row := func(cells []string) (out table.Row) {
+		for _, c := range cells {
+			out = append(out, c)
+		}
+		return out
+	}
+	t := newTable(w, row(header))
+	for _, r := range rows {
+		t.AppendRow(row(r))
+	}
+	t.Render()
+}
+
 // SparsityTable writes a row for each layer and a total: the share pruned and
 // kept, the rate, and how many filters and columns are zero throughout.
 func SparsityTable(w io.Writer, s Sparsity) {
