@@ -4,6 +4,7 @@ package datasets
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -20,8 +21,8 @@ type Set struct {
 	N       int    // samples
 	C, H, W int    // channels, height, width
 	Classes int
-	Pixels  []byte  // [N, C, H, W] row-major, 0 to 255
-	Labels  []uint8 // [N], each below Classes
+	Pixels  []byte   // [N, C, H, W] row-major, 0 to 255
+	Labels  []uint16 // [N], each below Classes
 }
 
 // Subset returns a copy of the samples at idx, in that order. Each index must lie in [0, N).
@@ -30,7 +31,7 @@ func (s *Set) Subset(idx []int) *Set {
 	out := *s
 	out.N = len(idx)
 	out.Pixels = make([]byte, 0, len(idx)*size)
-	out.Labels = make([]uint8, 0, len(idx))
+	out.Labels = make([]uint16, 0, len(idx))
 	for _, i := range idx {
 		out.Pixels = append(out.Pixels, s.Pixels[i*size:(i+1)*size]...)
 		out.Labels = append(out.Labels, s.Labels[i])
@@ -54,6 +55,8 @@ type Parts struct {
 	// SHA256 is a fingerprint (hexadecimal) of the shapes, pixels and labels of the training set before
 	// the split and of the test set, both after the limits.
 	SHA256 string
+	// Note says what a reader of the results should know of the data, such as that images were left out; empty: nothing.
+	Note string
 }
 
 // Options says what Load returns.
@@ -68,14 +71,22 @@ type Options struct {
 }
 
 type source struct {
-	name  string
-	load  func(o Options) (train, test *Set, err error)
-	files []publishedFile // what Fetch gets and Verify checks; none for a set the program draws
+	name      string
+	load      func(o Options) (*Parts, error) // Train, Test and Note
+	published *published                      // what Fetch gets and Verify checks; nil where there is none
+	origin    string                          // where the images of such a set come from
 }
 
 var sources = []source{
-	{name: "digits", load: loadDigits},
-	{name: "mnist", load: loadMNIST, files: mnistFiles},
+	of(mnist),
+	of(fashionMNIST),
+	{name: "digits", load: loadDigits, origin: "the program draws it itself"},
+}
+
+func of(p *published) source { return source{name: p.name, load: p.load, published: p} }
+
+func init() {
+	slices.SortFunc(sources, func(a, b source) int { return strings.Compare(a.name, b.name) })
 }
 
 // Names returns the data sets that Load knows, sorted.
@@ -127,10 +138,11 @@ func Load(o Options) (*Parts, error) {
 	if o.TrainLimit < 0 || o.TestLimit < 0 {
 		return nil, inputErrorf("train_limit %d and test_limit %d must be 0 (no limit) or above", o.TrainLimit, o.TestLimit)
 	}
-	train, test, err := src.load(o)
+	parts, err := src.load(o)
 	if err != nil {
 		return nil, err
 	}
+	train, test := parts.Train, parts.Test
 	if o.TrainLimit > 0 && o.TrainLimit < train.N {
 		train = train.Head(o.TrainLimit)
 	}
@@ -141,9 +153,9 @@ func Load(o Options) (*Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := &Parts{Train: train, Validation: train.Head(0), Test: test, SHA256: fingerprint(train, test)}
+	parts.Train, parts.Validation, parts.Test, parts.SHA256 = train, train.Head(0), test, fingerprint(train, test)
 	if held > 0 {
-		keep, hold := stratify(train.Labels, train.Classes, held, o.Seed)
+		keep, hold := stratify(train.Labels, train.Classes, held, domainSplit, o.Seed)
 		parts.Train, parts.Validation = train.Subset(keep), train.Subset(hold)
 	}
 	return parts, nil
@@ -154,7 +166,23 @@ func fingerprint(sets ...*Set) string {
 	for _, s := range sets {
 		fmt.Fprintf(h, "%d %d %d %d %d\n", s.N, s.C, s.H, s.W, s.Classes)
 		h.Write(s.Pixels)
-		h.Write(s.Labels)
+		h.Write(labelBytes(s))
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// labelBytes are the labels as bytes, or where there are more than 256 classes as two each, the low one first.
+func labelBytes(s *Set) []byte {
+	if s.Classes <= 256 {
+		out := make([]byte, s.N)
+		for i, label := range s.Labels {
+			out[i] = byte(label)
+		}
+		return out
+	}
+	out := make([]byte, 0, 2*s.N)
+	for _, label := range s.Labels {
+		out = binary.LittleEndian.AppendUint16(out, label)
+	}
+	return out
 }

@@ -52,7 +52,8 @@ the content's checksums. On a machine without network it says where to put the f
 type dataFile struct {
 	Name   string `json:"name"`
 	Path   string `json:"path,omitempty"`
-	SHA256 string `json:"sha256,omitempty"` // of the content, unpacked
+	SHA256 string `json:"sha256,omitempty"` // of the file, MNIST's of the content, unpacked
+	MD5    string `json:"md5,omitempty"`    // of the file, where that alone is published
 	OK     bool   `json:"ok"`
 	Error  string `json:"error,omitempty"`
 }
@@ -78,7 +79,12 @@ func stateOf(name, dir string) (*dataState, error) {
 	}
 	missing := 0
 	for _, f := range files {
-		row := dataFile{Name: f.Name, Path: f.Path, SHA256: f.SHA256, OK: f.OK}
+		row := dataFile{Name: f.Name, Path: f.Path, OK: f.OK}
+		if f.Kind == "MD5" {
+			row.MD5 = f.Sum
+		} else {
+			row.SHA256 = f.Sum
+		}
 		switch {
 		case f.Path == "":
 			missing++
