@@ -21,8 +21,10 @@ type Set struct {
 	N       int    // samples
 	C, H, W int    // channels, height, width
 	Classes int
-	Pixels  []byte   // [N, C, H, W] row-major, 0 to 255
+	Pixels  []byte   // [N, C, H, W] row-major, 0 to 255; may be a file mapped into memory, which must not be written to
 	Labels  []uint16 // [N], each below Classes
+
+	byClass bool // the samples are sorted by class
 }
 
 // Subset returns a copy of the samples at idx, in that order. Each index must lie in [0, N).
@@ -49,6 +51,19 @@ func (s *Set) Head(n int) *Set {
 	return &out
 }
 
+// limit returns a copy of n samples: the first, or where they are sorted by class the first of each class, by its share.
+func (s *Set) limit(n int) *Set {
+	if !s.byClass {
+		return s.Head(n)
+	}
+	byClass := members(s.Labels, s.Classes)
+	var idx []int
+	for c, count := range quotas(byClass, n, s.N) {
+		idx = append(idx, byClass[c][:count]...)
+	}
+	return s.Subset(idx)
+}
+
 // Parts is a data set ready for training.
 type Parts struct {
 	Train, Validation, Test *Set // Validation has N = 0 where Options.Validation is 0
@@ -66,8 +81,14 @@ type Options struct {
 	Dir string
 	// Validation is held out of the training set: below 1 a fraction of it, from 1 on a count.
 	Validation            float64
-	TrainLimit, TestLimit int    // the first so many samples only; 0 is no limit
+	TrainLimit, TestLimit int    // the first so many samples only, of image folders the first of each class; 0 is no limit
 	Seed                  uint64 // of the split and of the drawn set
+
+	// Of images that are files of their own (image_folder, and CIFAR-10 as JPEG):
+	Size         int     // each is scaled and cropped to Size by Size pixels; 0: they keep their own, which must be one
+	TestFraction float64 // of a folder without a test part that is held out as one; 0: 0.2
+	OnError      string  // Refuse, which empty means too, or Skip
+	CacheDir     string  // where decoded images are kept; empty: rapt in the user's cache folder
 }
 
 type source struct {
@@ -80,6 +101,7 @@ type source struct {
 var sources = []source{
 	of(mnist),
 	of(fashionMNIST),
+	{name: "image_folder", load: loadImageFolder, origin: "data.dir names your own images"},
 	{name: "digits", load: loadDigits, origin: "the program draws it itself"},
 }
 
@@ -144,10 +166,10 @@ func Load(o Options) (*Parts, error) {
 	}
 	train, test := parts.Train, parts.Test
 	if o.TrainLimit > 0 && o.TrainLimit < train.N {
-		train = train.Head(o.TrainLimit)
+		train = train.limit(o.TrainLimit)
 	}
 	if o.TestLimit > 0 && o.TestLimit < test.N {
-		test = test.Head(o.TestLimit)
+		test = test.limit(o.TestLimit)
 	}
 	held, err := validationCount(o.Validation, train.N)
 	if err != nil {
