@@ -72,9 +72,16 @@ func (m *machine) global(module, name string) (*Global, error) {
 	full := module + "." + name
 	call, ok := m.o.Allow[full]
 	if !ok {
-		return nil, fmt.Errorf("%s is not allowed here: a pickle may name only the few types that data is made of, and runs no code", printable(full))
+		return nil, &NotAllowedError{printable(full)}
 	}
 	return &Global{Name: full, make: call}, nil
+}
+
+// NotAllowedError is the refusal of a name that Options.Allow lacks.
+type NotAllowedError struct{ Name string } // "module.name", fit for a message
+
+func (e *NotAllowedError) Error() string {
+	return e.Name + " is not allowed here: a pickle may name only the few types that data is made of, and runs no code"
 }
 
 // printable quotes a name that would spoil a message, and cuts a long one.
