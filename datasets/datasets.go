@@ -1,5 +1,5 @@
-// Package datasets reads and draws the image sets: MNIST from IDX files, and digits, which the program
-// draws itself. It is pure Go; the trainer moves a set to the device.
+// Package datasets reads and draws the image sets: published ones (MNIST, Fashion-MNIST, CIFAR-10 and -100, SVHN) from their files,
+// a user's own from folders or archives of images, and digits, which the program draws itself. It is pure Go; the trainer moves a set to the device.
 package datasets
 
 import (
@@ -101,6 +101,9 @@ type source struct {
 var sources = []source{
 	of(mnist),
 	of(fashionMNIST),
+	of(cifar10),
+	of(cifar100),
+	of(svhn),
 	{name: "image_folder", load: loadImageFolder, origin: "data.dir names your own images"},
 	{name: "digits", load: loadDigits, origin: "the program draws it itself"},
 }

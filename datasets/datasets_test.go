@@ -111,8 +111,8 @@ func TestLoadRefusesBadOptions(t *testing.T) {
 		o    Options
 		says string
 	}{
-		{Options{Dataset: "minst"}, `unknown data set "minst"; did you mean "mnist"? (known: digits, fashion_mnist, image_folder, mnist)`},
-		{Options{Dataset: "imagenet"}, `unknown data set "imagenet" (known: digits, fashion_mnist, image_folder, mnist)`},
+		{Options{Dataset: "minst"}, `unknown data set "minst"; did you mean "mnist"? (known: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn)`},
+		{Options{Dataset: "imagenet"}, `unknown data set "imagenet" (known: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn)`},
 		{Options{Dataset: "digits", TrainLimit: -1}, "train_limit -1"},
 		{Options{Dataset: "digits", TrainLimit: 50, TestLimit: 10, Validation: 50}, "leave at least one"},
 	} {

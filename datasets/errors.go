@@ -13,6 +13,13 @@ func inputErrorf(format string, args ...any) error {
 	return &InputError{Err: fmt.Errorf(format, args...)}
 }
 
+// UncheckedError is a file that is there, but of which no checksum is published. It comes within an *InputError.
+type UncheckedError struct{ error }
+
+func unchecked(format string, args ...any) error {
+	return &InputError{Err: &UncheckedError{fmt.Errorf(format, args...)}}
+}
+
 // ChecksumError says that a file was read but does not hold the content that was published. A command
 // exits 3 on it. Got is empty where the content could not be unpacked; Err then says why.
 type ChecksumError struct {

@@ -50,6 +50,9 @@ func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 	p := src.published
 	dir = ResolveDir(dir)
 	at := p.locate(dir)
+	if !at.form.checkable() {
+		at = p.search(dir, p.forms[p.download])
+	}
 	if at.count == 0 {
 		at.folder = filepath.Join(dir, dataset)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -46,6 +47,11 @@ type form struct {
 	folder string // below the data set's own folders; may be empty
 	files  []publishedFile
 	load   func(paths []string, o Options) (*Parts, error)
+}
+
+// checkable tells whether there is a checksum of each file.
+func (f form) checkable() bool {
+	return !slices.ContainsFunc(f.files, func(file publishedFile) bool { return file.sum.value == "" })
 }
 
 // published is a data set that lies in files.
@@ -137,9 +143,29 @@ func (p *published) missing(dir string, at found) error {
 // load reads the data set.
 func (p *published) load(o Options) (*Parts, error) {
 	dir := ResolveDir(o.Dir)
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return p.loadFile(dir, o)
+	}
 	at := p.locate(dir)
 	if err := p.missing(dir, at); err != nil {
 		return nil, err
 	}
 	return at.form.load(at.paths, o)
+}
+
+// loadFile reads the data set from the one file that has all of it, by its name.
+func (p *published) loadFile(path string, o Options) (*Parts, error) {
+	var names []string
+	for _, f := range p.forms {
+		if len(f.files) == 1 {
+			if slices.Contains(f.files[0].names, filepath.Base(path)) {
+				return f.load([]string{path}, o)
+			}
+			names = append(names, f.files[0].name())
+		}
+	}
+	if names == nil {
+		return nil, inputErrorf("%s is a file: data.dir must be the folder of %s's files", path, p.name)
+	}
+	return nil, inputErrorf("%s is none of %s's archives; those are %s", path, p.name, strings.Join(names, ", "))
 }

@@ -18,7 +18,7 @@ type FileStatus struct {
 	Kind string // of the checksum, "SHA-256" or "MD5"
 	Sum  string // of the file, or of what it unpacks to for MNIST; empty where it is missing or does not unpack
 	OK   bool
-	Err  error // why it is not OK: an *InputError (missing, unreadable, no checksum published) or a *ChecksumError
+	Err  error // why it is not OK: an *InputError (missing, unreadable; an *UncheckedError where no checksum is published) or a *ChecksumError
 }
 
 // Verify compares a data set's files below dir (resolved as by ResolveDir) with the checksums that were published: MNIST's
@@ -87,9 +87,9 @@ func (f publishedFile) checkable(path string) error {
 	base := strings.TrimSuffix(filepath.Base(path), ".part")
 	switch {
 	case f.sum.value == "":
-		return inputErrorf("%s cannot be checked: no checksum of it is published, only of the archive it comes from", path)
+		return unchecked("%s cannot be checked: no checksum of this form of the data is published", path)
 	case f.size == 0 && base != f.name():
-		return inputErrorf("%s cannot be checked: only of %s, as it is published, there is a checksum", path, f.name())
+		return unchecked("%s cannot be checked: only of %s, as it is published, there is a checksum", path, f.name())
 	}
 	return nil
 }
