@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rapt/adversarial"
+	"rapt/datasets"
 	"rapt/models"
 )
 
@@ -18,7 +19,7 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 		judge = j
 		attacks = append(attacks, j.Name()+"="+float(j.StepSize))
 	}
-	return map[string]string{
+	meta := map[string]string{
 		"format": "pt", "dataset": c.Data.Dataset, "arch": p.spec.Arch, "width": strconv.Itoa(max(p.spec.Width, 1)), "classes": strconv.Itoa(p.spec.Classes),
 		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
 		"norm": judge.Norm.String(), "epsilon": float(judge.Epsilon), "random_start": strconv.FormatBool(judge.RandomStart),
@@ -26,6 +27,8 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 		"name":    c.Run.Name, "seed": strconv.FormatUint(c.Run.Seed, 10), "data_sha256": p.parts.SHA256,
 		"test_limit": strconv.Itoa(c.Data.TestLimit), "rapt_version": p.options.Version,
 	}
+	describeData(meta, c.Data)
+	return meta
 }
 
 func float(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
@@ -39,6 +42,7 @@ type described struct {
 	steps                     map[string]float64 // their step sizes
 	testLimit                 int
 	seed                      uint64
+	data                      datasets.Options // of its test set, but for Dataset, TestLimit and Seed
 }
 
 // describe reads a checkpoint's metadata. path is for messages.
@@ -68,6 +72,10 @@ func describe(path string, meta map[string]string) (d described, err error) {
 				err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, key, v)}
 			}
 		}
+	}
+	data, wrong := testData(meta)
+	if d.data = data; err == nil && wrong != "" {
+		err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, wrong, meta[wrong])}
 	}
 	if err == nil {
 		if e := models.Check(d.spec); e != nil {

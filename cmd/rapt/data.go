@@ -20,7 +20,7 @@ func (a *app) dataCommand() *cobra.Command {
 		Use:   "data",
 		Short: "List, fetch and verify the data sets",
 		Example: `  rapt data
-  rapt data fetch mnist
+  rapt data fetch cifar10
   rapt data verify mnist --dir /srv/data --json`,
 		Args: noSuchCommand,
 		RunE: a.body(func(*cobra.Command, []string) error { return a.listData(dir) }),
@@ -58,7 +58,8 @@ type dataFile struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// dataState is a data set in --json. State is embedded (the program draws it), ok, missing, damaged or unreadable.
+// dataState is a data set in --json. State is embedded (the program draws it), own (the user's images),
+// ok, missing, damaged, unchecked (there, but no checksum is published of it) or unreadable.
 type dataState struct {
 	Dataset string     `json:"dataset"`
 	Dir     string     `json:"dir"`
@@ -76,6 +77,9 @@ func stateOf(name, dir string) (*dataState, error) {
 	s := &dataState{Dataset: name, Dir: datasets.ResolveDir(dir), State: "ok", OK: err == nil, Files: []dataFile{}}
 	if len(files) == 0 {
 		s.State = "embedded"
+		if name == "image_folder" {
+			s.State = "own"
+		}
 	}
 	missing := 0
 	for _, f := range files {
@@ -99,6 +103,8 @@ func stateOf(name, dir string) (*dataState, error) {
 		s.State = "damaged"
 	case missing > 0:
 		s.State = "missing"
+	case errors.As(err, new(*datasets.UncheckedError)):
+		s.State = "unchecked"
 	case err != nil:
 		s.State = "unreadable"
 	}
@@ -109,6 +115,10 @@ func (s *dataState) String() string {
 	switch s.State {
 	case "embedded":
 		return "drawn by the program, no files needed"
+	case "own":
+		return "your own images: one folder a class, which data.dir names"
+	case "unchecked":
+		return "in " + s.Dir + ", in a form of which no checksum is published"
 	case "ok":
 		return "complete, checksums right, in " + s.Dir
 	case "missing":
@@ -152,6 +162,8 @@ func (a *app) verifyData(name, dir string) error {
 		switch {
 		case f.Path == "":
 			result = "missing"
+		case state.State == "unchecked":
+			result = "unchecked"
 		case !f.OK:
 			result = "WRONG"
 		}
@@ -179,7 +191,7 @@ func (a *app) fetchData(ctx context.Context, name, dir string) error {
 		if err != nil {
 			return err
 		}
-		if state, err = stateOf(name, dir); err != nil {
+		if state, err = stateOf(name, dir); err != nil && state.State != "unchecked" {
 			return err
 		}
 	}
