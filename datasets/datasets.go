@@ -1,9 +1,10 @@
-// Package datasets reads and draws the image sets: MNIST from IDX files, and digits, which the program
-// draws itself. It is pure Go; the trainer moves a set to the device.
+// Package datasets reads and draws the image sets: published ones (MNIST, Fashion-MNIST, CIFAR-10 and -100, SVHN) from their files,
+// a user's own from folders or archives of images, and digits, which the program draws itself. It is pure Go; the trainer moves a set to the device.
 package datasets
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"math"
@@ -20,8 +21,10 @@ type Set struct {
 	N       int    // samples
 	C, H, W int    // channels, height, width
 	Classes int
-	Pixels  []byte  // [N, C, H, W] row-major, 0 to 255
-	Labels  []uint8 // [N], each below Classes
+	Pixels  []byte   // [N, C, H, W] row-major, 0 to 255; may be a file mapped into memory, which must not be written to
+	Labels  []uint16 // [N], each below Classes
+
+	byClass bool // the samples are sorted by class
 }
 
 // Subset returns a copy of the samples at idx, in that order. Each index must lie in [0, N).
@@ -30,7 +33,7 @@ func (s *Set) Subset(idx []int) *Set {
 	out := *s
 	out.N = len(idx)
 	out.Pixels = make([]byte, 0, len(idx)*size)
-	out.Labels = make([]uint8, 0, len(idx))
+	out.Labels = make([]uint16, 0, len(idx))
 	for _, i := range idx {
 		out.Pixels = append(out.Pixels, s.Pixels[i*size:(i+1)*size]...)
 		out.Labels = append(out.Labels, s.Labels[i])
@@ -48,12 +51,27 @@ func (s *Set) Head(n int) *Set {
 	return &out
 }
 
+// limit returns a copy of n samples: the first, or where they are sorted by class the first of each class, by its share.
+func (s *Set) limit(n int) *Set {
+	if !s.byClass {
+		return s.Head(n)
+	}
+	byClass := members(s.Labels, s.Classes)
+	var idx []int
+	for c, count := range quotas(byClass, n, s.N) {
+		idx = append(idx, byClass[c][:count]...)
+	}
+	return s.Subset(idx)
+}
+
 // Parts is a data set ready for training.
 type Parts struct {
 	Train, Validation, Test *Set // Validation has N = 0 where Options.Validation is 0
 	// SHA256 is a fingerprint (hexadecimal) of the shapes, pixels and labels of the training set before
 	// the split and of the test set, both after the limits.
 	SHA256 string
+	// Note says what a reader of the results should know of the data, such as that images were left out; empty: nothing.
+	Note string
 }
 
 // Options says what Load returns.
@@ -63,19 +81,37 @@ type Options struct {
 	Dir string
 	// Validation is held out of the training set: below 1 a fraction of it, from 1 on a count.
 	Validation            float64
-	TrainLimit, TestLimit int    // the first so many samples only; 0 is no limit
+	TrainLimit, TestLimit int    // the first so many samples only, of image folders the first of each class; 0 is no limit
 	Seed                  uint64 // of the split and of the drawn set
+
+	// Of images that are files of their own (image_folder, and CIFAR-10 as JPEG):
+	Size         int     // each is scaled and cropped to Size by Size pixels; 0: they keep their own, which must be one
+	TestFraction float64 // of a folder without a test part that is held out as one; 0: 0.2
+	OnError      string  // Refuse, which empty means too, or Skip
+	CacheDir     string  // where decoded images are kept; empty: rapt in the user's cache folder
 }
 
 type source struct {
-	name  string
-	load  func(o Options) (train, test *Set, err error)
-	files []publishedFile // what Fetch gets and Verify checks; none for a set the program draws
+	name      string
+	load      func(o Options) (*Parts, error) // Train, Test and Note
+	published *published                      // what Fetch gets and Verify checks; nil where there is none
+	origin    string                          // where the images of such a set come from
 }
 
 var sources = []source{
-	{name: "digits", load: loadDigits},
-	{name: "mnist", load: loadMNIST, files: mnistFiles},
+	of(mnist),
+	of(fashionMNIST),
+	of(cifar10),
+	of(cifar100),
+	of(svhn),
+	{name: "image_folder", load: loadImageFolder, origin: "data.dir names your own images"},
+	{name: "digits", load: loadDigits, origin: "the program draws it itself"},
+}
+
+func of(p *published) source { return source{name: p.name, load: p.load, published: p} }
+
+func init() {
+	slices.SortFunc(sources, func(a, b source) int { return strings.Compare(a.name, b.name) })
 }
 
 // Names returns the data sets that Load knows, sorted.
@@ -127,23 +163,24 @@ func Load(o Options) (*Parts, error) {
 	if o.TrainLimit < 0 || o.TestLimit < 0 {
 		return nil, inputErrorf("train_limit %d and test_limit %d must be 0 (no limit) or above", o.TrainLimit, o.TestLimit)
 	}
-	train, test, err := src.load(o)
+	parts, err := src.load(o)
 	if err != nil {
 		return nil, err
 	}
+	train, test := parts.Train, parts.Test
 	if o.TrainLimit > 0 && o.TrainLimit < train.N {
-		train = train.Head(o.TrainLimit)
+		train = train.limit(o.TrainLimit)
 	}
 	if o.TestLimit > 0 && o.TestLimit < test.N {
-		test = test.Head(o.TestLimit)
+		test = test.limit(o.TestLimit)
 	}
 	held, err := validationCount(o.Validation, train.N)
 	if err != nil {
 		return nil, err
 	}
-	parts := &Parts{Train: train, Validation: train.Head(0), Test: test, SHA256: fingerprint(train, test)}
+	parts.Train, parts.Validation, parts.Test, parts.SHA256 = train, train.Head(0), test, fingerprint(train, test)
 	if held > 0 {
-		keep, hold := stratify(train.Labels, train.Classes, held, o.Seed)
+		keep, hold := stratify(train.Labels, train.Classes, held, domainSplit, o.Seed)
 		parts.Train, parts.Validation = train.Subset(keep), train.Subset(hold)
 	}
 	return parts, nil
@@ -154,7 +191,23 @@ func fingerprint(sets ...*Set) string {
 	for _, s := range sets {
 		fmt.Fprintf(h, "%d %d %d %d %d\n", s.N, s.C, s.H, s.W, s.Classes)
 		h.Write(s.Pixels)
-		h.Write(s.Labels)
+		h.Write(labelBytes(s))
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// labelBytes are the labels as bytes, or where there are more than 256 classes as two each, the low one first.
+func labelBytes(s *Set) []byte {
+	if s.Classes <= 256 {
+		out := make([]byte, s.N)
+		for i, label := range s.Labels {
+			out[i] = byte(label)
+		}
+		return out
+	}
+	out := make([]byte, 0, 2*s.N)
+	for _, label := range s.Labels {
+		out = binary.LittleEndian.AppendUint16(out, label)
+	}
+	return out
 }

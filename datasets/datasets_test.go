@@ -54,11 +54,11 @@ func TestNormalHasUnitVariance(t *testing.T) {
 }
 
 func TestStratifiedSplit(t *testing.T) {
-	labels := make([]uint8, 0, 100) // 50 of class 0, 30 of 1, 13 of 2, 7 of 3
+	labels := make([]uint16, 0, 100) // 50 of class 0, 30 of 1, 13 of 2, 7 of 3
 	for class, count := range []int{50, 30, 13, 7} {
-		labels = append(labels, slices.Repeat([]uint8{uint8(class)}, count)...)
+		labels = append(labels, slices.Repeat([]uint16{uint16(class)}, count)...)
 	}
-	keep, hold := stratify(labels, 10, 10, 1)
+	keep, hold := stratify(labels, 10, 10, domainSplit, 1)
 	assert.Len(t, hold, 10)
 	var counts [4]int
 	for _, i := range hold {
@@ -70,10 +70,10 @@ func TestStratifiedSplit(t *testing.T) {
 	for i, v := range all {
 		require.Equal(t, i, v, "every sample is in exactly one part")
 	}
-	again, sameHold := stratify(labels, 10, 10, 1)
+	again, sameHold := stratify(labels, 10, 10, domainSplit, 1)
 	assert.Equal(t, keep, again)
 	assert.Equal(t, hold, sameHold)
-	_, other := stratify(labels, 10, 10, 2)
+	_, other := stratify(labels, 10, 10, domainSplit, 2)
 	assert.NotEqual(t, hold, other)
 }
 
@@ -94,14 +94,14 @@ func TestValidationCount(t *testing.T) {
 }
 
 func TestSubsetAndHeadCopy(t *testing.T) {
-	s := &Set{Name: "toy", N: 3, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{1, 2, 3, 4, 5, 6}, Labels: []uint8{7, 8, 9}}
+	s := &Set{Name: "toy", N: 3, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{1, 2, 3, 4, 5, 6}, Labels: []uint16{7, 8, 9}}
 	sub := s.Subset([]int{2, 0})
-	assert.Equal(t, &Set{Name: "toy", N: 2, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{5, 6, 1, 2}, Labels: []uint8{9, 7}}, sub)
+	assert.Equal(t, &Set{Name: "toy", N: 2, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{5, 6, 1, 2}, Labels: []uint16{9, 7}}, sub)
 	head := s.Head(2)
 	assert.Equal(t, []byte{1, 2, 3, 4}, head.Pixels)
 	head.Pixels[0], sub.Labels[0] = 99, 99
 	assert.Equal(t, byte(1), s.Pixels[0])
-	assert.Equal(t, uint8(9), s.Labels[2])
+	assert.Equal(t, uint16(9), s.Labels[2])
 	assert.Equal(t, 3, s.Head(10).N)
 	assert.Equal(t, 0, s.Head(0).N)
 }
@@ -111,8 +111,8 @@ func TestLoadRefusesBadOptions(t *testing.T) {
 		o    Options
 		says string
 	}{
-		{Options{Dataset: "minst"}, `unknown data set "minst"; did you mean "mnist"? (known: digits, mnist)`},
-		{Options{Dataset: "imagenet"}, `unknown data set "imagenet" (known: digits, mnist)`},
+		{Options{Dataset: "minst"}, `unknown data set "minst"; did you mean "mnist"? (known: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn)`},
+		{Options{Dataset: "imagenet"}, `unknown data set "imagenet" (known: cifar10, cifar100, digits, fashion_mnist, image_folder, mnist, svhn)`},
 		{Options{Dataset: "digits", TrainLimit: -1}, "train_limit -1"},
 		{Options{Dataset: "digits", TrainLimit: 50, TestLimit: 10, Validation: 50}, "leave at least one"},
 	} {

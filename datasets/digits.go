@@ -17,14 +17,14 @@ const (
 
 // loadDigits draws the embedded set: white digits on black from the Go fonts, distorted. Sample i of a
 // part depends on the seed and i alone, so that a limit gives the first samples of the full set.
-func loadDigits(o Options) (train, test *Set, err error) {
+func loadDigits(o Options) (*Parts, error) {
 	faces, err := outlines()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	train = drawDigits(faces, o.Seed, domainDigitTrain, limited(digitsTrain, o.TrainLimit))
-	test = drawDigits(faces, o.Seed, domainDigitTest, limited(digitsTest, o.TestLimit))
-	return train, test, nil
+	train := drawDigits(faces, o.Seed, domainDigitTrain, limited(digitsTrain, o.TrainLimit))
+	test := drawDigits(faces, o.Seed, domainDigitTest, limited(digitsTest, o.TestLimit))
+	return &Parts{Train: train, Test: test}, nil
 }
 
 func limited(n, limit int) int {
@@ -38,11 +38,11 @@ func drawDigits(faces [][10]*outline, seed, domain uint64, n int) *Set {
 	const size = digitsSide * digitsSide
 	set := &Set{
 		Name: "digits", N: n, C: 1, H: digitsSide, W: digitsSide, Classes: 10,
-		Pixels: make([]byte, n*size), Labels: make([]uint8, n),
+		Pixels: make([]byte, n*size), Labels: make([]uint16, n),
 	}
 	// Every ten samples hold each digit once, so that any limit leaves the classes balanced.
 	for block := 0; block*10 < n; block++ {
-		ten := []uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+		ten := []uint16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
 		shuffle(newStream(seed, domain+domainLabels, uint64(block)), ten)
 		copy(set.Labels[block*10:], ten)
 	}

@@ -18,16 +18,8 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// mirrors of the MNIST files; each serves them under their published names. One of them has no TLS,
-// which the checksums make up for.
-var mnistMirrors = []string{
-	"https://ossci-datasets.s3.amazonaws.com/mnist/",
-	"https://storage.googleapis.com/cvdf-datasets/mnist/",
-	"http://yann.lecun.com/exdb/mnist/",
-}
-
 const (
-	maxDownload  = 64 << 20         // bytes of one packed file; the largest published one has 10 MB
+	maxDownload  = 512 << 20        // bytes of one file; the largest published one, SVHN's, has 182 MB
 	stallTimeout = 60 * time.Second // without a byte, a download is given up
 )
 
@@ -52,26 +44,33 @@ func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 	if err != nil {
 		return err
 	}
-	if len(src.files) == 0 {
-		return inputErrorf("%s needs no download: the program draws it itself", dataset)
+	if src.published == nil {
+		return inputErrorf("%s needs no download: %s", dataset, src.origin)
 	}
+	p := src.published
 	dir = ResolveDir(dir)
-	folder, paths := locate(dir, dataset, src.files)
-	if strings.Join(paths, "") == "" {
-		folder = filepath.Join(dir, dataset)
+	at := p.locate(dir)
+	if !at.form.checkable() {
+		at = p.search(dir, p.forms[p.download])
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if at.count == 0 {
+		at.folder = filepath.Join(dir, dataset)
+	}
+	if err := os.MkdirAll(at.folder, 0o755); err != nil {
 		return &InputError{Err: fmt.Errorf("the folder for %s cannot be made: %w", dataset, err)}
 	}
+	if o.Mirrors == nil {
+		o.Mirrors = p.mirrors
+	}
 	d := newDownloader(o)
-	for i, f := range src.files {
-		if paths[i] != "" {
-			if _, err := f.check(paths[i]); err != nil {
+	for i, f := range at.form.files {
+		if at.paths[i] != "" {
+			if _, err := f.check(at.paths[i]); err != nil {
 				return fmt.Errorf("%w; move it away and fetch again", err)
 			}
 			continue
 		}
-		if err := d.get(ctx, f, filepath.Join(folder, f.name())); err != nil {
+		if err := d.get(ctx, f, filepath.Join(at.folder, f.fetch)); err != nil {
 			return err
 		}
 	}
@@ -86,9 +85,6 @@ type downloader struct {
 }
 
 func newDownloader(o FetchOptions) *downloader {
-	if o.Mirrors == nil {
-		o.Mirrors = mnistMirrors
-	}
 	if o.Retries == 0 {
 		o.Retries = 2
 	}

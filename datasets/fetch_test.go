@@ -31,9 +31,10 @@ var toy = func() []byte {
 
 func publishToy(t *testing.T) {
 	sum := sha256.Sum256(toy)
-	file := publishedFile{"toy", "idx1-ubyte", int64(len(toy)), hex.EncodeToString(sum[:])}
+	file := idxPublished("toy", "idx1-ubyte", int64(len(toy)), checksum{"SHA-256", hex.EncodeToString(sum[:])})
+	set := &published{name: "toy", folders: []string{"", "toy"}, forms: []form{{files: []publishedFile{file}}}}
 	old := sources
-	sources = append(sources[:len(sources):len(sources)], source{name: "toy", files: []publishedFile{file}})
+	sources = append(sources[:len(sources):len(sources)], of(set))
 	t.Cleanup(func() { sources = old })
 }
 
@@ -268,7 +269,7 @@ func TestVerify(t *testing.T) {
 	for _, raw := range [][]byte{toy, gzipped(t, toy, 1), gzipped(t, toy, 9)} {
 		state, err := put(raw)
 		require.NoError(t, err, "the packing does not matter")
-		assert.NotEmpty(t, state.SHA256)
+		assert.NotEmpty(t, state.Sum)
 	}
 	var sum *ChecksumError
 	packed := gzipped(t, toy, 6)

@@ -3,100 +3,83 @@ package datasets
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
-// publishedFile is one file of a published data set. Several gzip versions of the MNIST files circulate,
-// so the checksum is that of the content.
-type publishedFile struct {
-	stem   string // the part of the name before "-idx3-ubyte"
-	kind   string // "idx3-ubyte" or "idx1-ubyte"
-	size   int64  // of the content, in bytes
-	sha256 string // of the content
+// idxPublished is a file of a set in MNIST's format, under each of its spellings; an unpacked file goes before a packed one.
+func idxPublished(stem, kind string, size int64, sum checksum) publishedFile {
+	dash, dot := stem+"-"+kind, stem+"."+kind
+	return publishedFile{names: []string{dash, dot, dash + ".gz", dot + ".gz"}, fetch: dash + ".gz", size: size, sum: sum}
 }
 
-// name is what mirrors call the packed file.
-func (f publishedFile) name() string { return f.stem + "-" + f.kind + ".gz" }
-
-// spellings are the names under which the file may lie; an unpacked file goes before a packed one.
-func (f publishedFile) spellings() []string {
-	dash, dot := f.stem+"-"+f.kind, f.stem+"."+f.kind
-	return []string{dash, dot, dash + ".gz", dot + ".gz"}
-}
-
-var mnistFiles = []publishedFile{
-	{"train-images", "idx3-ubyte", 47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"},
-	{"train-labels", "idx1-ubyte", 60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"},
-	{"t10k-images", "idx3-ubyte", 7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"},
-	{"t10k-labels", "idx1-ubyte", 10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"},
-}
-
-// folders are where a data set's files may lie below dir; the last is torchvision's layout.
-func folders(dir, dataset string) []string {
-	return []string{dir, filepath.Join(dir, dataset), filepath.Join(dir, strings.ToUpper(dataset), "raw")}
-}
-
-// locate finds a data set's files, all in one folder, so that two versions never mix: the first folder
-// that has them all, or else the one that has most. A path is empty where the file is missing.
-func locate(dir, dataset string, files []publishedFile) (folder string, paths []string) {
-	most := 0
-	for _, candidate := range folders(dir, dataset) {
-		found, count := make([]string, len(files)), 0
-		for i, f := range files {
-			if found[i] = firstFile(candidate, f.spellings()); found[i] != "" {
-				count++
-			}
+// idxFiles are a set's four files, from the checksums of its training images, training labels, test images and test labels.
+func idxFiles(kind string, content bool, sums [4]string) []publishedFile {
+	var files []publishedFile
+	for i, f := range []struct {
+		stem, kind string
+		size       int64
+	}{{"train-images", "idx3-ubyte", 47040016}, {"train-labels", "idx1-ubyte", 60008}, {"t10k-images", "idx3-ubyte", 7840016}, {"t10k-labels", "idx1-ubyte", 10008}} {
+		if !content {
+			f.size = 0
 		}
-		if paths == nil || count > most {
-			folder, paths, most = candidate, found, count
+		files = append(files, idxPublished(f.stem, f.kind, f.size, checksum{kind, sums[i]}))
+	}
+	return files
+}
+
+var mnist = &published{
+	name:    "mnist",
+	folders: []string{"", "mnist", filepath.Join("MNIST", "raw")}, // the last is torchvision's
+	// One of them has no TLS, which the checksums make up for.
+	mirrors: []string{
+		"https://ossci-datasets.s3.amazonaws.com/mnist/",
+		"https://storage.googleapis.com/cvdf-datasets/mnist/",
+		"http://yann.lecun.com/exdb/mnist/",
+	},
+	forms: []form{{load: loadIDX("mnist"), files: idxFiles("SHA-256", true, [4]string{
+		"ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+		"65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+		"0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+		"ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+	})}},
+}
+
+// fashionMNIST has MNIST's names and format. Of its packed files the MD5 is published, of their content nothing.
+var fashionMNIST = &published{
+	name:    "fashion_mnist",
+	folders: []string{"fashion_mnist", filepath.Join("FashionMNIST", "raw"), ""},
+	mirrors: []string{
+		"http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+		"https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+	},
+	forms: []form{{load: loadFashion, files: idxFiles("MD5", false, [4]string{
+		"8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+		"bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310",
+	})}},
+}
+
+// loadIDX reads a set in MNIST's format: 28 by 28 images of one channel, labels 0 to 9.
+func loadIDX(name string) func(paths []string, o Options) (*Parts, error) {
+	return func(paths []string, _ Options) (*Parts, error) {
+		train, err := readLabelledImages(name, paths[0], paths[1])
+		if err != nil {
+			return nil, err
 		}
+		test, err := readLabelledImages(name, paths[2], paths[3])
+		return &Parts{Train: train, Test: test}, err
 	}
-	return folder, paths
 }
 
-func firstFile(folder string, names []string) string {
-	for _, name := range names {
-		path := filepath.Join(folder, name)
-		if info, err := os.Stat(path); err == nil && !info.IsDir() {
-			return path
-		}
+// loadFashion refuses MNIST itself, whose files have the same names.
+func loadFashion(paths []string, o Options) (*Parts, error) {
+	if labels := mnist.forms[0].files[1]; labels.matches(paths[1]) {
+		return nil, inputErrorf("%s is MNIST's, not Fashion-MNIST's; set data.dataset to mnist, or data.dir to the folder of Fashion-MNIST", paths[1])
 	}
-	return ""
+	return loadIDX("fashion_mnist")(paths, o)
 }
 
-// missingError says which files were not found, where they were looked for and what gets them.
-func missingError(dir, dataset string, files []publishedFile, paths []string) error {
-	var missing []string
-	for i, path := range paths {
-		if path == "" {
-			missing = append(missing, strings.TrimSuffix(files[i].name(), ".gz")+"[.gz]")
-		}
-	}
-	if missing == nil {
-		return nil
-	}
-	return inputErrorf("%s: %s: %w (looked in %s); get it with `rapt data fetch %s`, or set data.dir or $RAPT_DATA_DIR",
-		dataset, strings.Join(missing, ", "), fs.ErrNotExist, strings.Join(folders(dir, dataset), ", "), dataset)
-}
-
-// loadMNIST reads MNIST, or a set in its format: 28 by 28 images of one channel, labels 0 to 9.
-func loadMNIST(o Options) (train, test *Set, err error) {
-	dir := ResolveDir(o.Dir)
-	_, paths := locate(dir, "mnist", mnistFiles)
-	if err := missingError(dir, "mnist", mnistFiles, paths); err != nil {
-		return nil, nil, err
-	}
-	if train, err = readLabelledImages(paths[0], paths[1]); err != nil {
-		return nil, nil, err
-	}
-	test, err = readLabelledImages(paths[2], paths[3])
-	return train, test, err
-}
-
-func readLabelledImages(imagesPath, labelsPath string) (*Set, error) {
+func readLabelledImages(name, imagesPath, labelsPath string) (*Set, error) {
 	const side, classes = 28, 10
 	labelDims, labels, err := readIDXFile(labelsPath, 1)
 	if err != nil {
@@ -117,7 +100,7 @@ func readLabelledImages(imagesPath, labelsPath string) (*Set, error) {
 	if dims[0] != labelDims[0] {
 		return nil, inputErrorf("%s has %d images but %s has %d labels; the counts must be equal", imagesPath, dims[0], labelsPath, labelDims[0])
 	}
-	return &Set{Name: "mnist", N: dims[0], C: 1, H: side, W: side, Classes: classes, Pixels: pixels, Labels: labels}, nil
+	return &Set{Name: name, N: dims[0], C: 1, H: side, W: side, Classes: classes, Pixels: pixels, Labels: widen(labels)}, nil
 }
 
 // readIDXFile reads an IDX file that must have rank dimensions; its errors are input errors with the path.
@@ -143,4 +126,12 @@ func fileError(path string, err error) error {
 		return &InputError{Err: err}
 	}
 	return inputErrorf("%s: %w", path, err)
+}
+
+func widen(labels []byte) []uint16 {
+	out := make([]uint16, len(labels))
+	for i, label := range labels {
+		out[i] = uint16(label)
+	}
+	return out
 }

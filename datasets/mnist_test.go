@@ -16,7 +16,7 @@ func realMNIST(t testing.TB) string {
 	if dir == "" {
 		dir = filepath.Join("..", "..", "shared", "data")
 	}
-	if _, paths := locate(dir, "mnist", mnistFiles); missingError(dir, "mnist", mnistFiles, paths) != nil {
+	if !mnist.locate(dir).complete() {
 		t.Skipf("no MNIST in %s; set $RAPT_DATA_DIR to a folder that has it (`rapt data fetch mnist` gets it)", dir)
 	}
 	return dir
@@ -30,7 +30,7 @@ func TestRealMNIST(t *testing.T) {
 	assert.Equal(t, 5000, parts.Validation.N)
 	assert.Equal(t, 10000, parts.Test.N)
 	assert.Len(t, parts.Train.Pixels, 55000*28*28)
-	assert.Equal(t, []uint8{7, 2, 1, 0, 4, 1, 4, 9, 5, 9}, parts.Test.Labels[:10])
+	assert.Equal(t, []uint16{7, 2, 1, 0, 4, 1, 4, 9, 5, 9}, parts.Test.Labels[:10])
 	sum := 0
 	for _, set := range []*Set{parts.Train, parts.Validation} {
 		for _, p := range set.Pixels {
@@ -83,7 +83,7 @@ func TestMNISTIsFoundInEachLayout(t *testing.T) {
 		require.NoError(t, err, layout)
 		assert.Equal(t, 20, parts.Train.N)
 		assert.Equal(t, byte(19), parts.Train.Pixels[19*784])
-		assert.Equal(t, []uint8{9, 0, 1}, parts.Test.Labels)
+		assert.Equal(t, []uint16{9, 0, 1}, parts.Test.Labels)
 	}
 	t.Run("dots, gzip and the environment", func(t *testing.T) {
 		dir := t.TempDir()

@@ -17,6 +17,7 @@ const (
 	domainSplit
 	domainDigitTrain
 	domainDigitTest
+	domainTest
 	domainLabels = 1 << 32 // added to a part's domain
 )
 

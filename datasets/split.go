@@ -26,30 +26,43 @@ func validationCount(v float64, n int) (int, error) {
 // stratify splits [0, len(labels)) into kept and held-out indices, both ascending. Each class gives its
 // share of the held samples, rounded by the largest remainder (ties: the lower class), so that exactly
 // held are held.
-func stratify(labels []uint8, classes, held int, seed uint64) (keep, hold []int) {
-	byClass := make([][]int, classes)
-	for i, label := range labels {
-		byClass[label] = append(byClass[label], i)
-	}
-	quota := make([]int, classes)
-	order := make([]int, classes) // classes by falling remainder
-	left := held
-	for c := range byClass {
-		order[c] = c
-		quota[c] = held * len(byClass[c]) / len(labels)
-		left -= quota[c]
-	}
-	remainder := func(c int) int { return held * len(byClass[c]) % len(labels) }
-	slices.SortStableFunc(order, func(a, b int) int { return remainder(b) - remainder(a) })
-	for _, c := range order[:left] {
-		quota[c]++
-	}
+func stratify(labels []uint16, classes, held int, domain, seed uint64) (keep, hold []int) {
+	byClass := members(labels, classes)
+	quota := quotas(byClass, held, len(labels))
 	for c, members := range byClass {
-		shuffle(newStream(seed, domainSplit, uint64(c)), members)
+		shuffle(newStream(seed, domain, uint64(c)), members)
 		hold = append(hold, members[:quota[c]]...)
 		keep = append(keep, members[quota[c]:]...)
 	}
 	slices.Sort(keep)
 	slices.Sort(hold)
 	return keep, hold
+}
+
+// members lists each class's indices, ascending.
+func members(labels []uint16, classes int) [][]int {
+	byClass := make([][]int, classes)
+	for i, label := range labels {
+		byClass[label] = append(byClass[label], i)
+	}
+	return byClass
+}
+
+// quotas is each class's share of held of n samples, rounded by the largest remainder (ties: the lower class).
+func quotas(byClass [][]int, held, n int) []int {
+	classes := len(byClass)
+	quota := make([]int, classes)
+	order := make([]int, classes) // classes by falling remainder
+	left := held
+	for c := range byClass {
+		order[c] = c
+		quota[c] = held * len(byClass[c]) / n
+		left -= quota[c]
+	}
+	remainder := func(c int) int { return held * len(byClass[c]) % n }
+	slices.SortStableFunc(order, func(a, b int) int { return remainder(b) - remainder(a) })
+	for _, c := range order[:left] {
+		quota[c]++
+	}
+	return quota
 }

@@ -79,6 +79,7 @@ type opened struct {
 	path string
 	file *checkpoint.File
 	test *datasets.Set
+	note string // on its images
 	dev  torch.Device
 }
 
@@ -105,11 +106,16 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if limit == 0 {
 		limit = o.testLimit // as the run was tested
 	}
-	parts, err := datasets.Load(datasets.Options{Dataset: o.dataset, Dir: dataDir, TrainLimit: 1, TestLimit: limit, Seed: o.seed})
+	from := o.data
+	from.Dataset, from.TestLimit, from.Seed = o.dataset, limit, o.seed
+	if dataDir != "" {
+		from.Dir = dataDir
+	}
+	parts, err := datasets.Load(from)
 	if err != nil {
 		return nil, err
 	}
-	o.test = parts.Test
+	o.test, o.note = parts.Test, parts.Note
 	if err := o.takes(shapeOf(o.test)); err != nil {
 		return nil, err
 	}
@@ -166,7 +172,7 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report.Seed, report.Version = m.seed, o.Version
+	report.Seed, report.Version, report.DataNote = m.seed, o.Version, m.note
 	if o.Seed != 0 {
 		report.Seed = o.Seed
 	}

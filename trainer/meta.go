@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rapt/adversarial"
+	"rapt/datasets"
 	"rapt/models"
 )
 
@@ -30,6 +31,7 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 	if len(p.spec.Mean) > 0 { // the network sees (pixels - mean) / std
 		meta["mean"], meta["std"] = joined(p.spec.Mean, float), joined(p.spec.Std, float)
 	}
+	describeData(meta, c.Data)
 	return meta
 }
 
@@ -52,6 +54,7 @@ type described struct {
 	steps                     map[string]float64 // their step sizes
 	testLimit                 int
 	seed                      uint64
+	data                      datasets.Options // of its test set, but for Dataset, TestLimit and Seed
 }
 
 // describe reads a checkpoint's metadata. path is for messages.
@@ -87,6 +90,10 @@ func describe(path string, meta map[string]string) (d described, err error) {
 		if v, ok := meta[key]; ok && err == nil && read(v) != nil {
 			refuse(key, v)
 		}
+	}
+	data, wrong := testData(meta)
+	if d.data = data; err == nil && wrong != "" {
+		err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, wrong, meta[wrong])}
 	}
 	if err == nil {
 		if e := models.Check(d.spec); e != nil {

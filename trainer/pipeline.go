@@ -98,8 +98,7 @@ func (p *pipeline) note(err error) {
 func (p *pipeline) prepare() (torch.Device, error) {
 	c := p.cfg
 	var err error
-	if p.parts, err = datasets.Load(datasets.Options{Dataset: c.Data.Dataset, Dir: c.Data.Dir, Validation: float64(c.Data.Validation),
-		TrainLimit: c.Data.TrainLimit, TestLimit: c.Data.TestLimit, Seed: c.Run.Seed}); err != nil {
+	if p.parts, err = datasets.Load(dataOptions(c)); err != nil {
 		return torch.CPU, err
 	}
 	set := p.parts.Train
@@ -295,6 +294,9 @@ func (p *pipeline) open(stages []*stage) (err error) {
 	dev := p.team.members[0].s.Device()
 	env["libtorch"], env["device"], env["workers"] = torch.Version(), dev.String(), len(p.team.members)
 	env["data_sha256"] = p.parts.SHA256
+	if p.parts.Note != "" {
+		env["data_note"] = p.parts.Note
+	}
 	p.env = env
 	env["precision"], env["cuda_graphs"] = p.cfg.Run.Precision, p.graphs(dev)
 	if dev.IsCUDA() {
@@ -332,6 +334,9 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
 		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
 	p.logStreams()
+	if p.parts.Note != "" {
+		p.log.Warn("data: " + p.parts.Note)
+	}
 	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
 		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")
 	}
@@ -348,5 +353,5 @@ func (p *pipeline) modelName() string {
 func (p *pipeline) newReport() *metrics.Report {
 	c := p.cfg
 	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
-		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version}
+		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version, DataNote: p.parts.Note}
 }

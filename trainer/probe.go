@@ -164,10 +164,10 @@ func drawn(seed uint64, n int, in [3]int64) *datasets.Set {
 	}
 	patterns := bytes(probeClasses * size)
 	set := &datasets.Set{Name: "drawn", N: n, C: int(in[0]), H: int(in[1]), W: int(in[2]), Classes: probeClasses,
-		Pixels: bytes(n * size), Labels: make([]uint8, n)}
+		Pixels: bytes(n * size), Labels: make([]uint16, n)}
 	for i := range set.Labels {
 		class := i % probeClasses
-		set.Labels[i] = uint8(class)
+		set.Labels[i] = uint16(class)
 		for j, v := range patterns[class*size : (class+1)*size] {
 			at := i*size + j
 			set.Pixels[at] = v - v/4 + set.Pixels[at]/4

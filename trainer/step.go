@@ -20,7 +20,7 @@ type objective struct {
 	labelSmoothing float64
 	mixupAlpha     float64
 	augment        *augmentation // of the images; nil: as they are
-	short          bool // computed in bfloat16; weights, statistics, losses and gradients stay float32
+	short          bool          // computed in bfloat16; weights, statistics, losses and gradients stay float32
 }
 
 // inputs are what the device's part of a step starts from: all that the host chose, drew or copied for it.

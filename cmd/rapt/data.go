@@ -20,7 +20,7 @@ func (a *app) dataCommand() *cobra.Command {
 		Use:   "data",
 		Short: "List, fetch and verify the data sets",
 		Example: `  rapt data
-  rapt data fetch mnist
+  rapt data fetch cifar10
   rapt data verify mnist --dir /srv/data --json`,
 		Args: noSuchCommand,
 		RunE: a.body(func(*cobra.Command, []string) error { return a.listData(dir) }),
@@ -52,12 +52,14 @@ the content's checksums. On a machine without network it says where to put the f
 type dataFile struct {
 	Name   string `json:"name"`
 	Path   string `json:"path,omitempty"`
-	SHA256 string `json:"sha256,omitempty"` // of the content, unpacked
+	SHA256 string `json:"sha256,omitempty"` // of the file, MNIST's of the content, unpacked
+	MD5    string `json:"md5,omitempty"`    // of the file, where that alone is published
 	OK     bool   `json:"ok"`
 	Error  string `json:"error,omitempty"`
 }
 
-// dataState is a data set in --json. State is embedded (the program draws it), ok, missing, damaged or unreadable.
+// dataState is a data set in --json. State is embedded (the program draws it), own (the user's images),
+// ok, missing, damaged, unchecked (there, but no checksum is published of it) or unreadable.
 type dataState struct {
 	Dataset string     `json:"dataset"`
 	Dir     string     `json:"dir"`
@@ -75,10 +77,18 @@ func stateOf(name, dir string) (*dataState, error) {
 	s := &dataState{Dataset: name, Dir: datasets.ResolveDir(dir), State: "ok", OK: err == nil, Files: []dataFile{}}
 	if len(files) == 0 {
 		s.State = "embedded"
+		if name == "image_folder" {
+			s.State = "own"
+		}
 	}
 	missing := 0
 	for _, f := range files {
-		row := dataFile{Name: f.Name, Path: f.Path, SHA256: f.SHA256, OK: f.OK}
+		row := dataFile{Name: f.Name, Path: f.Path, OK: f.OK}
+		if f.Kind == "MD5" {
+			row.MD5 = f.Sum
+		} else {
+			row.SHA256 = f.Sum
+		}
 		switch {
 		case f.Path == "":
 			missing++
@@ -93,6 +103,8 @@ func stateOf(name, dir string) (*dataState, error) {
 		s.State = "damaged"
 	case missing > 0:
 		s.State = "missing"
+	case errors.As(err, new(*datasets.UncheckedError)):
+		s.State = "unchecked"
 	case err != nil:
 		s.State = "unreadable"
 	}
@@ -103,6 +115,10 @@ func (s *dataState) String() string {
 	switch s.State {
 	case "embedded":
 		return "drawn by the program, no files needed"
+	case "own":
+		return "your own images: one folder a class, which data.dir names"
+	case "unchecked":
+		return "in " + s.Dir + ", in a form of which no checksum is published"
 	case "ok":
 		return "complete, checksums right, in " + s.Dir
 	case "missing":
@@ -146,6 +162,8 @@ func (a *app) verifyData(name, dir string) error {
 		switch {
 		case f.Path == "":
 			result = "missing"
+		case state.State == "unchecked":
+			result = "unchecked"
 		case !f.OK:
 			result = "WRONG"
 		}
@@ -173,7 +191,7 @@ func (a *app) fetchData(ctx context.Context, name, dir string) error {
 		if err != nil {
 			return err
 		}
-		if state, err = stateOf(name, dir); err != nil {
+		if state, err = stateOf(name, dir); err != nil && state.State != "unchecked" {
 			return err
 		}
 	}

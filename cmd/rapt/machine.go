@@ -160,7 +160,7 @@ func (m *machine) data(cfg *config.Config) {
 		state, remedy := stateOK, ""
 		switch {
 		case s.OK:
-		case s.State == "missing" && !needed:
+		case s.State == "missing" && !needed, s.State == "unchecked":
 			state = stateWarning
 		case needed || s.State == "damaged":
 			state = stateProblem
@@ -168,6 +168,9 @@ func (m *machine) data(cfg *config.Config) {
 			state = stateWarning
 		}
 		detail, advice, _ := strings.Cut(s.String(), "; ")
+		if s.State == "unchecked" {
+			advice = "get the published files with: rapt data fetch " + name
+		}
 		if state != stateOK {
 			remedy = advice
 		}

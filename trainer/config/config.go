@@ -59,7 +59,11 @@ func (r Run) Threads() int {
 // Data says what is trained and tested on.
 type Data struct {
 	Dataset       string `yaml:"dataset"`         // required
-	Dir           string `yaml:"dir"`             // folder of the data set's files; empty: $RAPT_DATA_DIR, or where that is unset data
+	Dir           string `yaml:"dir"`             // folder of the data set's files, for image_folder the folder or archive itself; empty: $RAPT_DATA_DIR, or where that is unset data
+	Size          int    `yaml:"size"`            // image_folder: images are scaled and cropped to so many pixels a side; 0: they keep their own, which must be one
+	TestFraction  Number `yaml:"test_fraction"`   // image_folder without a test part: the fraction that becomes one; 0 is 0.2
+	OnError       string `yaml:"on_error"`        // refuse or skip an image file that cannot be read; default refuse
+	CacheDir      string `yaml:"cache_dir"`       // where decoded images are kept; empty: rapt in the user's cache folder
 	Validation    Number `yaml:"validation"`      // held out of the training set: below 1 a fraction, from 1 a count; default 0.05
 	TrainLimit    int    `yaml:"train_limit"`     // use the first so many training images; 0 is all
 	TestLimit     int    `yaml:"test_limit"`      // use the first so many test images; 0 is all

@@ -59,7 +59,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		levels.RhoStepGrowth = 0
 		want := Config{
 			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2},
-			Data:      Data{Dataset: dataset, Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
+			Data:      Data{Dataset: dataset, OnError: "refuse", Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
 			Model:     Model{Arch: "lenet", Width: 1, Init: "default"},
 			Training:  Training{Method: "pgd"},
 			Adversary: Adversary{Norm: "Linf", Epsilon: 0.3, StepSize: 0.01, Steps: 40, RandomStart: true, Loss: "ce", BatchNorm: "eval"},

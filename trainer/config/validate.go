@@ -148,6 +148,7 @@ func (v *checker) data(d *Data) {
 	if d.Dataset == "" {
 		v.fail("data.dataset", "is missing: the name of a data set such as digits or mnist is needed")
 	}
+	v.images(d)
 	switch whole := float64(d.Validation) == math.Trunc(float64(d.Validation)); {
 	case !(d.Validation > 0) || d.Validation >= 1 && !whole || d.Validation > math.MaxInt32:
 		v.fail("data.validation", "is %v: a fraction of the training images (0.05) or how many of them (3000) is needed", d.Validation)

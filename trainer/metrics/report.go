@@ -32,6 +32,7 @@ type Report struct {
 	// Quantization is there where weights are quantised.
 	Quantization *Quantization `json:"quantization,omitempty"`
 	Seed         uint64        `json:"seed"`
+	DataNote     string        `json:"data_note,omitempty"` // what is to be known of the images, such as that some were left out
 	Version      string        `json:"version"`
 }
 

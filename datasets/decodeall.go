@@ -1,0 +1,214 @@
+package datasets
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxSide    = 4096 // of Options.Size
+	namedFiles = 3    // of the broken ones
+)
+
+// decoding is the images of a source on their way into a cache file: decoded by all processors as they come, kept one after the
+// other in a temporary file, and brought into their order at the end.
+type decoding struct {
+	src   imageSource
+	size  int
+	skip  bool
+	spill *os.File
+
+	mu      sync.Mutex
+	out     *bufio.Writer // to the temporary file
+	end     int64         // of it
+	w, h    int           // of every image, once there is one
+	first   string
+	samples []sample
+	broken  []string
+	folders []string
+}
+
+// sample is a decoded image in the temporary file.
+type sample struct {
+	name     string
+	at       int64
+	channels int
+}
+
+// decodeAll decodes a source into w, but for the file's beginning.
+func decodeAll(src imageSource, o Options, w io.WriterAt) (*cacheHeader, error) {
+	spill, err := os.CreateTemp(spillDir(w), "rapt-decoding-")
+	if err != nil {
+		return nil, &cacheDirError{err}
+	}
+	defer spill.Close()
+	if err := os.Remove(spill.Name()); err != nil { // it goes when it is closed
+		return nil, err
+	}
+	d := &decoding{src: src, size: o.Size, skip: o.OnError == Skip, spill: spill, out: bufio.NewWriterSize(spill, 1<<20)}
+	if err := d.run(); err != nil {
+		return nil, err
+	}
+	l, err := arrange(d.samples, d.folders, len(d.broken))
+	if err != nil {
+		return nil, inputErrorf("%s: %w", strings.TrimSuffix(src.full(""), ": "), err)
+	}
+	return d.write(l, w)
+}
+
+// spillDir is the folder of the cache file: there is room for the images, or there will be none for the cache either.
+func spillDir(w io.WriterAt) string {
+	if f, ok := w.(interface{ Name() string }); ok {
+		return path.Dir(f.Name())
+	}
+	return ""
+}
+
+type encoded struct {
+	name string
+	read func() ([]byte, error)
+}
+
+// run reads, decodes and stores all images.
+func (d *decoding) run() error {
+	group, ctx := errgroup.WithContext(context.Background())
+	workers := runtime.GOMAXPROCS(0)
+	queue := make(chan encoded, 4*workers)
+	group.Go(func() error {
+		defer close(queue)
+		return d.src.each(ctx, func(name string, read func() ([]byte, error)) error {
+			select {
+			case queue <- encoded{name, read}:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}, func(name string) { d.folders = append(d.folders, name) })
+	})
+	for range workers {
+		group.Go(func() error {
+			for e := range queue {
+				if err := d.take(e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// take decodes and stores one image. One that is broken is an error, or noted.
+func (d *decoding) take(e encoded) error {
+	p, err := d.decode(e)
+	if err == nil {
+		return d.store(e.name, p)
+	}
+	if !d.skip {
+		return inputErrorf("%s: %w; repair or remove it, or set data.on_error to skip", d.src.full(e.name), err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.broken = append(d.broken, fmt.Sprintf("%s (%v)", e.name, err))
+	return nil
+}
+
+func (d *decoding) decode(e encoded) (picture, error) {
+	if _, known := imageKind(e.name); !known {
+		return picture{}, fmt.Errorf("%s images are not read: JPEG, PNG or WebP is needed", path.Ext(e.name))
+	}
+	raw, err := e.read()
+	if err != nil {
+		return picture{}, err
+	}
+	return decodePicture(raw, d.size)
+}
+
+func (d *decoding) store(name string, p picture) error {
+	pixels := p.planar()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.first == "" {
+		d.first, d.w, d.h = name, p.w, p.h
+	}
+	if p.w != d.w || p.h != d.h {
+		return inputErrorf("%s has %d by %d pixels and %s has %d by %d: set data.size to the side that all are to be scaled and cropped to",
+			d.src.full(d.first), d.w, d.h, name, p.w, p.h)
+	}
+	d.samples = append(d.samples, sample{name, d.end, p.channels()})
+	d.end += int64(len(pixels))
+	if _, err := d.out.Write(pixels); err != nil {
+		return fmt.Errorf("decoded images cannot be stored: %w", err)
+	}
+	return nil
+}
+
+// write puts the images into their order.
+func (d *decoding) write(l *layout, w io.WriterAt) (*cacheHeader, error) {
+	h := &cacheHeader{CRC: crcText(0), C: 1, H: d.h, W: d.w, Train: len(l.train), Test: len(l.test), Classes: l.classes, Note: d.note()}
+	if slices.ContainsFunc(d.samples, func(s sample) bool { return s.channels == 3 }) {
+		h.C = 3
+	}
+	h.Key = d.src.key() // as the finished header has it, so that its length is right
+	begin, err := h.encode()
+	if err != nil {
+		return nil, err
+	}
+	sum := crc32.New(castagnoli)
+	out := bufio.NewWriterSize(io.MultiWriter(io.NewOffsetWriter(w, int64(len(begin))), sum), 1<<20)
+	if err := d.out.Flush(); err != nil {
+		return nil, fmt.Errorf("decoded images cannot be stored: %w", err)
+	}
+	all, err := unix.Mmap(int(d.spill.Fd()), 0, int(d.end), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("stored images cannot be read back: %w", err)
+	}
+	defer unix.Munmap(all)
+	order := slices.Concat(l.train, l.test)
+	for _, s := range order {
+		pixels := all[s.at:][:d.w*d.h*s.channels]
+		for range h.C / s.channels { // grey among colour has three equal channels
+			if _, err := out.Write(pixels); err != nil {
+				return nil, err
+			}
+		}
+	}
+	labels := make([]byte, 0, 2*len(order))
+	for _, s := range order {
+		labels = binary.LittleEndian.AppendUint16(labels, s.label)
+	}
+	if _, err := out.Write(labels); err != nil {
+		return nil, err
+	}
+	if err := out.Flush(); err != nil {
+		return nil, err
+	}
+	h.CRC = crcText(sum.Sum32())
+	return h, nil
+}
+
+// note tells of the images that were left out.
+func (d *decoding) note() string {
+	if len(d.broken) == 0 {
+		return ""
+	}
+	slices.Sort(d.broken)
+	named := strings.Join(d.broken[:min(namedFiles, len(d.broken))], ", ")
+	if len(d.broken) > namedFiles {
+		named += ", .."
+	}
+	return fmt.Sprintf("%d of %d images are broken and were left out: %s", len(d.broken), len(d.broken)+len(d.samples), named)
+}

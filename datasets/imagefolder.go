@@ -1,0 +1,293 @@
+package datasets
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// What is done with an image file that cannot be read (Options.OnError).
+const (
+	Refuse = "refuse" // it is an error
+	Skip   = "skip"   // it is left out, and Parts.Note tells
+)
+
+// defaultTestFraction is held out for testing where a folder has no test part.
+const defaultTestFraction = 0.2
+
+// loadImageFolder reads a user's own images: Options.Dir is a folder or an archive with one folder a class.
+func loadImageFolder(o Options) (*Parts, error) {
+	if o.Dir == "" {
+		return nil, inputErrorf("image_folder needs data.dir: a folder with one folder of images a class, or a .tar, .tar.gz or .tar.xz of one")
+	}
+	if !(o.TestFraction >= 0 && o.TestFraction < 1) {
+		return nil, inputErrorf("test_fraction is %v; a fraction from 0 (which means %v) to below 1 is needed", o.TestFraction, defaultTestFraction)
+	}
+	parts, err := readImages(o.Dir, "image_folder", o)
+	if err != nil {
+		return nil, err
+	}
+	if parts.Test.N > 0 {
+		if o.TestFraction > 0 {
+			return nil, inputErrorf("%s has a test part of its own: data.test_fraction is for a folder without one", o.Dir)
+		}
+		return parts, nil
+	}
+	return parts, parts.splitTest(o)
+}
+
+// splitTest takes a test part out of the training set, by the seed and of each class its share.
+func (p *Parts) splitTest(o Options) error {
+	fraction := o.TestFraction
+	if fraction == 0 {
+		fraction = defaultTestFraction
+	}
+	held, err := validationCount(fraction, p.Train.N)
+	if err != nil {
+		return err
+	}
+	all := p.Train
+	keep, hold := stratify(all.Labels, all.Classes, held, domainTest, o.Seed)
+	p.Train, p.Test = all.Subset(keep), all.Subset(hold)
+	p.note(fmt.Sprintf("%s has no test part: %d of its %d images, drawn by run.seed, are the test set", o.Dir, held, all.N))
+	return nil
+}
+
+func (p *Parts) note(text string) {
+	if p.Note != "" {
+		p.Note += "; "
+	}
+	p.Note += text
+}
+
+// readImages gives the images of a folder or an archive, decoded once and then from the cache. Without a test part, Test has N = 0.
+func readImages(source, name string, o Options) (*Parts, error) {
+	if o.OnError == "" {
+		o.OnError = Refuse
+	}
+	if o.OnError != Refuse && o.OnError != Skip {
+		return nil, inputErrorf("on_error is %q; %s or %s is needed", o.OnError, Refuse, Skip)
+	}
+	if o.Size < 0 || o.Size > maxSide {
+		return nil, inputErrorf("size is %d; 1 to %d pixels, or 0 for the images' own, is needed", o.Size, maxSide)
+	}
+	absolute, err := filepath.Abs(source)
+	if err != nil {
+		return nil, err
+	}
+	src, err := openImageSource(source)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := cachedIn(o.CacheDir, cacheName(absolute, o.Size, o.OnError), src.key(), func(w io.WriterAt) (*cacheHeader, error) {
+		return decodeAll(src, o, w)
+	})
+	if err != nil {
+		return nil, err
+	}
+	parts.Train.Name, parts.Test.Name = name, name
+	return parts, nil
+}
+
+// imageSource is a folder or an archive.
+type imageSource interface {
+	key() string // what it holds, by names, sizes and times
+	// each calls file for each image and for each file that looks like one but is of a kind that is not read, and folder for each
+	// folder. read gives the content. The names are relative, with slashes.
+	each(ctx context.Context, file func(name string, read func() ([]byte, error)) error, folder func(name string)) error
+	full(name string) string // for messages
+}
+
+func openImageSource(source string) (imageSource, error) {
+	info, err := os.Stat(source)
+	if err != nil {
+		return nil, &InputError{Err: err}
+	}
+	if info.IsDir() {
+		return listFolder(source)
+	}
+	return &imageArchive{path: source, info: info}, nil
+}
+
+// imageKind tells whether a name is that of an image, and whether such images are read.
+func imageKind(name string) (isImage, known bool) {
+	if strings.HasPrefix(path.Base(name), ".") { // hidden, and what macOS puts into archives
+		return false, false
+	}
+	switch strings.ToLower(path.Ext(name)) {
+	case ".jpg", ".jpeg", ".png", ".webp":
+		return true, true
+	case ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".heic", ".avif", ".jp2", ".jxl":
+		return true, false
+	}
+	return false, false
+}
+
+const maxImageFile = 64 << 20 // bytes
+
+// imageFolder is a folder as it was when it was listed.
+type imageFolder struct {
+	root    string
+	files   []string
+	folders []string
+	sum     string
+}
+
+func listFolder(root string) (*imageFolder, error) {
+	f := &imageFolder{root: root}
+	h := sha256.New()
+	var walk func(at string, depth int) error
+	walk = func(at string, depth int) error {
+		if depth > 16 {
+			return inputErrorf("%s: folders are nested more than 16 deep, or link to themselves", f.full(at))
+		}
+		entries, err := os.ReadDir(f.full(at))
+		if err != nil {
+			return &InputError{Err: err}
+		}
+		for _, e := range entries {
+			name := path.Join(at, e.Name())
+			info, err := e.Info()
+			if err == nil && e.Type()&fs.ModeSymlink != 0 {
+				info, err = os.Stat(f.full(name))
+			}
+			isImage, _ := imageKind(name)
+			switch {
+			case strings.HasPrefix(e.Name(), "."):
+			case err != nil:
+				return &InputError{Err: err}
+			case info.IsDir():
+				f.folders = append(f.folders, name)
+				if err := walk(name, depth+1); err != nil {
+					return err
+				}
+			case isImage:
+				f.files = append(f.files, name)
+				fmt.Fprintf(h, "%q %d %d\n", name, info.Size(), info.ModTime().UnixNano())
+			}
+		}
+		return nil
+	}
+	err := walk("", 0)
+	fmt.Fprintf(h, "%q", f.folders)
+	f.sum = hex.EncodeToString(h.Sum(nil))
+	return f, err
+}
+
+func (f *imageFolder) key() string { return f.sum }
+func (f *imageFolder) full(name string) string {
+	return filepath.Join(f.root, filepath.FromSlash(name))
+}
+
+func (f *imageFolder) each(ctx context.Context, file func(string, func() ([]byte, error)) error, folder func(string)) error {
+	for _, name := range f.folders {
+		folder(name)
+	}
+	for _, name := range f.files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := file(name, func() ([]byte, error) { return readImageFile(f.full(name)) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readImageFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, cause(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, cause(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("this is no plain file")
+	}
+	if err := tooLarge(info.Size()); err != nil {
+		return nil, err
+	}
+	raw := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, raw); err != nil {
+		return nil, fmt.Errorf("the file cannot be read to its end (%w)", cause(err))
+	}
+	return raw, nil
+}
+
+// cause takes the path out of a file's error: the message names it already.
+func cause(err error) error {
+	var withPath *fs.PathError
+	if errors.As(err, &withPath) {
+		return withPath.Err
+	}
+	return err
+}
+
+func tooLarge(size int64) error {
+	if size <= maxImageFile {
+		return nil
+	}
+	return fmt.Errorf("the file has %d bytes; images of up to %d are read", size, maxImageFile)
+}
+
+// imageArchive is a .tar, .tar.gz or .tar.xz.
+type imageArchive struct {
+	path string
+	info fs.FileInfo
+}
+
+func (a *imageArchive) full(name string) string { return a.path + ": " + name }
+
+func (a *imageArchive) key() string {
+	return fmt.Sprintf("%d %d", a.info.Size(), a.info.ModTime().UnixNano())
+}
+
+func (a *imageArchive) each(ctx context.Context, file func(string, func() ([]byte, error)) error, folder func(string)) error {
+	r, err := openArchive(a.path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m, err := r.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		isImage, _ := imageKind(m.name)
+		hidden := slices.ContainsFunc(strings.Split(m.name, "/"), func(part string) bool { return strings.HasPrefix(part, ".") })
+		switch {
+		case hidden:
+		case m.dir:
+			folder(m.name)
+		case isImage:
+			raw, failed := []byte(nil), tooLarge(m.size)
+			if failed == nil {
+				raw = make([]byte, m.size)
+				if _, err := io.ReadFull(r, raw); err != nil {
+					return r.fault(err)
+				}
+			}
+			if err := file(m.name, func() ([]byte, error) { return raw, failed }); err != nil {
+				return err
+			}
+		}
+	}
+}

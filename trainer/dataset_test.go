@@ -1,0 +1,49 @@
+package trainer_test
+
+import (
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"rapt/trainer"
+)
+
+// TestRunOnOwnImages trains on a folder without a test part, and judges the checkpoint on the images that the run was tested on.
+func TestRunOnOwnImages(t *testing.T) {
+	dir := t.TempDir()
+	for class, name := range []string{"dark", "light", "middling"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+		for i := range 40 {
+			img := image.NewGray(image.Rect(0, 0, 30, 28))
+			for at := range img.Pix {
+				img.Pix[at] = byte(90*class + i + at*i%37) // with some overlap, so that not all are told apart
+			}
+			f, err := os.Create(filepath.Join(dir, name, fmt.Sprintf("%02d.png", i)))
+			require.NoError(t, err)
+			require.NoError(t, png.Encode(f, img))
+			require.NoError(t, f.Close())
+		}
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "dark", "broken.jpg"), []byte("\xff\xd8\xff"), 0o644))
+	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=image_folder", "data.dir="+dir, "data.size=28", "data.test_fraction=0.3", "data.on_error=skip",
+		"data.cache_dir="+t.TempDir(), "data.train_limit=0", "data.test_limit=0", "data.validation=9", "admm.epochs=0", "retrain.epochs=0", "training.method=natural",
+		"prune.ratio=0", "adversary.epsilon=0.05", "adversary.step_size=0.02")
+	want := run(t, cfg)
+	assert.Contains(t, want.DataNote, "1 of 121 images are broken")
+	assert.Contains(t, want.DataNote, "36 of its 120 images")
+	for _, name := range []string{"env.json", "log.txt"} {
+		text, err := os.ReadFile(filepath.Join(folder(cfg), name))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "broken.jpg", name)
+	}
+	got := evaluate(t, trainer.EvalOptions{Path: folder(cfg), Workers: 1})
+	assert.Equal(t, want.CleanAccuracy, got.CleanAccuracy)
+	assert.Equal(t, want.RobustAccuracy, got.RobustAccuracy)
+	assert.Equal(t, want.DataNote, got.DataNote)
+}
