@@ -42,7 +42,7 @@ func (c *Config) Note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-// set adds a key; value is a yaml.Node or is written as it prints, in quotes where YAML needs them.
+// set adds a key, or replaces its value; value is a yaml.Node or is written as it prints, in quotes where YAML needs them.
 func (c *Config) set(section, key string, value any) {
 	node, ok := value.(*yaml.Node)
 	if !ok {
@@ -58,6 +58,10 @@ func (c *Config) set(section, key string, value any) {
 	if in == nil {
 		in = &yaml.Node{Kind: yaml.MappingNode}
 		c.root.Content = append(c.root.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: section}, in)
+	}
+	if old := lookUp(in, key); old != nil {
+		*old = *node
+		return
 	}
 	in.Content = append(in.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, node)
 }

@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -181,7 +182,7 @@ func (v *converter) training() {
 	eps, _ := v.number("general", "smooth_eps")
 	alpha, _ := v.number("general", "alpha")
 	if eps != 0 {
-		v.set("training", "label_smoothing", numeral(eps*classes/(classes-1)))
+		v.set("training", "label_smoothing", raw(strconv.FormatFloat(eps*classes/(classes-1), 'g', 12, 64)))
 		v.Note("training.label_smoothing: the original gave smooth_eps = %s to the other classes alone, rapt gives its share to all %s", plain(eps), plain(classes))
 	}
 	if alpha != 0 {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,7 +120,10 @@ func (o *old) problem(n *yaml.Node, key, need string) {
 	if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		key = fmt.Sprintf("%.100q", key)
 	}
-	o.problems = append(o.problems, fmt.Sprintf("line %d: %s is %s: %s is needed", n.Line, key, what, need))
+	text := fmt.Sprintf("line %d: %s is %s: %s is needed", n.Line, key, what, need)
+	if !slices.Contains(o.problems, text) { // some keys are asked for twice
+		o.problems = append(o.problems, text)
+	}
 }
 
 // text reads a word; ok is false where the key is not there.
