@@ -18,7 +18,11 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	lead := p.team.members[0]
 	epoch := st.saved.Epoch
 	attacks := []adversarial.PGD{p.attack}
-	acc, err := p.team.measure(ctx, p.val, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+	var acc accuracies
+	err := p.averaged(st, func() (err error) {
+		acc, err = p.team.measure(ctx, p.val, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -74,7 +78,7 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	// What ADMM hands on is where it ends, not where it scored best: W nears Z with every update.
 	if st.admm || score >= st.saved.Best {
 		st.saved.Best = score
-		return p.save(st, "best")
+		return p.averaged(st, func() error { return p.save(st, "best") })
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ type stage struct {
 	masks  *masks
 	held   *heldLevels // the weights that are on their levels in this stage
 	target *objective
+
+	average *average // of the weights; nil where training.ema_decay is 0
 }
 
 // progress is what a checkpoint's .json holds of a stage.
@@ -137,6 +139,9 @@ func (p *pipeline) begin(st *stage) error {
 	if err != nil {
 		return err
 	}
+	if decay := float64(p.cfg.Training.EMADecay); decay > 0 {
+		st.average = newAverage(lead, decay)
+	}
 	if resumed {
 		if err := p.restore(st); err != nil {
 			return err
@@ -148,6 +153,9 @@ func (p *pipeline) begin(st *stage) error {
 	}
 	if st.masks != nil {
 		st.masks.apply(lead.s)
+	}
+	if !resumed {
+		st.average.restart(lead.s)
 	}
 	return lead.s.Err()
 }
@@ -165,6 +173,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
 		st.masks = st.plan.graduallyAt(st, epoch).pruneNow(p.team.members[0])
 		st.masks.apply(p.team.members[0].s)
+		st.average.hold(p.team.members[0].s, st.masks)
 	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {
@@ -233,6 +242,7 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	if st.held != nil {
 		st.held.settle(lead.s)
 	}
+	st.average.follow(lead.s, epoch*p.stepsPerEpoch()+i)
 	return lead.s.Err()
 }
 

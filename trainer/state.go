@@ -96,6 +96,9 @@ func (st *stage) stateTensors() (names []string, tensors []torch.Tensor) {
 		n, t := st.held.tensors()
 		names, tensors = append(names, n...), append(tensors, t...)
 	}
+	if st.average != nil {
+		names, tensors = append(names, prefixed("ema.", st.average.names)...), append(tensors, st.average.mean...)
+	}
 	return names, tensors
 }
 

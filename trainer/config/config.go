@@ -80,6 +80,7 @@ type Training struct {
 	Method         string `yaml:"method"`          // natural or pgd; default pgd
 	LabelSmoothing Number `yaml:"label_smoothing"` // in [0,1); default 0
 	MixupAlpha     Number `yaml:"mixup_alpha"`     // of the Beta distribution; 0, the default, is no mixup
+	EMADecay       Number `yaml:"ema_decay"`       // of the weights' moving average, in [0,1); 0, the default, is none
 }
 
 // Adversary is the attack trained against (PGD; pixels are in [0,1]).
@@ -119,7 +120,7 @@ type Stage struct {
 	Momentum     Number `yaml:"momentum"`      // sgd only, in [0,1); default 0.9
 	Nesterov     bool   `yaml:"nesterov"`      // sgd only
 	WeightDecay  Number `yaml:"weight_decay"`  // at least 0
-	LRSchedule   string `yaml:"lr_schedule"`   // constant, multistep or cosine; admm, the ADMM stage's own cycle and its default
+	LRSchedule   string `yaml:"lr_schedule"`   // constant, multistep, cosine, one_cycle or piecewise; admm, the ADMM stage's own cycle and its default
 	Milestones   []int  `yaml:"milestones"`    // multistep only: epochs before which the rate is multiplied by Gamma
 	Gamma        Number `yaml:"gamma"`         // default 0.1
 	WarmupEpochs int    `yaml:"warmup_epochs"` // epochs over which the rate grows linearly to LR

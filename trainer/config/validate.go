@@ -17,7 +17,7 @@ var (
 	batchNorms    = []string{"eval", "train"}
 	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter", "block", "pattern"}
 	optimizers    = []string{"sgd", "adam"}
-	schedules     = []string{"constant", "multistep", "cosine"}
+	schedules     = []string{"constant", "multistep", "cosine", "one_cycle", "piecewise"}
 	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
 )
 
@@ -103,6 +103,7 @@ func (v *checker) all() {
 	v.word("training.method", v.cfg.Training.Method, methods)
 	v.fraction("training.label_smoothing", v.cfg.Training.LabelSmoothing)
 	v.notNegative("training.mixup_alpha", v.cfg.Training.MixupAlpha)
+	v.training(&v.cfg.Training)
 	v.adversary(&v.cfg.Adversary)
 	v.prune(&v.cfg.Prune)
 	v.stage("pretrain", &v.cfg.Pretrain)
