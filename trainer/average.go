@@ -1,6 +1,12 @@
 package trainer
 
-import torch "rapt/cgo"
+import (
+	torch "rapt/cgo"
+	"rapt/trainer/checkpoint"
+)
+
+// emaPrefix is before the names of a state dict's averages in a trainer state.
+const emaPrefix = "ema."
 
 // average is the exponential moving average of a stage's weights, the model that is validated, chosen and handed on in place of the raw
 // one (as in Gowal et al., arXiv 2010.03593, section 4.3). Batch norm's running means and variances are averaged with the same decay: so
@@ -76,4 +82,16 @@ func (p *pipeline) averaged(st *stage, f func() error) (err error) {
 		p.team.spread()
 	})
 	return err
+}
+
+// withAverage is a stage's last model, with the averages that its trainer state holds in their places.
+func withAverage(model, state *checkpoint.File) *checkpoint.File {
+	out := &checkpoint.File{Metadata: model.Metadata}
+	for _, raw := range model.Tensors {
+		if mean, ok := get(state, emaPrefix+raw.Name); ok {
+			raw.Data = mean.Data
+		}
+		out.Tensors = append(out.Tensors, raw)
+	}
+	return out
 }

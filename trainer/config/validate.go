@@ -11,7 +11,8 @@ import (
 // The words that a key may hold. Architectures and data sets are not among them: their packages know them.
 var (
 	inits         = []string{"default", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
-	methods       = []string{"natural", "pgd"}
+	methods       = []string{"natural", "pgd", "trades", "mart", "fgsm_rs", "free"}
+	guards        = []string{"lower", "stop"}
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
 	batchNorms    = []string{"eval", "train"}
@@ -100,9 +101,6 @@ func (v *checker) all() {
 	}
 	v.atLeast("model.width", v.cfg.Model.Width, 1)
 	v.word("model.init", v.cfg.Model.Init, inits)
-	v.word("training.method", v.cfg.Training.Method, methods)
-	v.fraction("training.label_smoothing", v.cfg.Training.LabelSmoothing)
-	v.notNegative("training.mixup_alpha", v.cfg.Training.MixupAlpha)
 	v.training(&v.cfg.Training)
 	v.adversary(&v.cfg.Adversary)
 	v.prune(&v.cfg.Prune)
