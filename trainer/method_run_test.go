@@ -124,3 +124,22 @@ func TestMethodsLearn(t *testing.T) {
 		})
 	}
 }
+
+// Stages that quantise train by any method: the weights end on their levels, what was pruned stays zero, and all resumes.
+func TestMethodsQuantise(t *testing.T) {
+	for name, sets := range map[string][]string{"trades-awp": {"training.method=trades", "training.awp_gamma=0.005"}, "free": {"training.method=free", "training.replays=2"}} {
+		t.Run(name, func(t *testing.T) {
+			whole, _ := resumesAgainAndAgain(t, func(times int) int { return 6 + times%5 }, quantizing(append(sets, "run.workers=2", "data.batch_size=13")...)...)
+			f, pruned := best(t, whole, "quantize_retrain"), best(t, whole, "retrain")
+			for layer, most := range map[string]int{"conv1.weight": 8, "conv2.weight": 4, "fc1.weight": 4, "fc2.weight": 2} {
+				assert.LessOrEqual(t, distinct(floats(t, f, layer)), most, layer)
+				was := floats(t, pruned, layer)
+				for i, v := range floats(t, f, layer) {
+					if was[i] == 0 {
+						require.Zero(t, v, layer)
+					}
+				}
+			}
+		})
+	}
+}

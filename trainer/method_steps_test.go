@@ -258,3 +258,28 @@ func TestAttackOfTRADES(t *testing.T) {
 		assert.Greater(t, far, 0.15)
 	}, "training.method=trades")
 }
+
+// Steps in bfloat16 lose what steps in float32 do: the losses are computed in float32 from what the network gives.
+func TestMethodsInBFloat16(t *testing.T) {
+	for name, sets := range trainings {
+		t.Run(name, func(t *testing.T) {
+			sets := append(slices.Clone(sets), "model.width=1")
+			want, got := losses(t, 6, sets...), losses(t, 6, append(sets, "run.precision=bf16")...)
+			require.NotEqual(t, want, got, "bfloat16 is used")
+			worst, mean := apart(want, got)
+			assert.LessOrEqual(t, worst, 0.06)
+			assert.LessOrEqual(t, mean, 0.02)
+		})
+	}
+}
+
+// A plan reckons a step of the natural baseline by the passes that the method's step takes beside it.
+func TestPassesOfMethods(t *testing.T) {
+	for name, want := range map[string]float64{"pgd": 3, "trades": 4, "mart": 4, "fgsm_rs": 2, "free": 3, "pgd-awp": 4, "trades-awp": 6, "mart-awp": 6} {
+		p := &pipeline{cfg: Settings(t, t.TempDir(), trainings[name]...), attack: adversarial.PGD{Steps: 2, Epsilon: 0.2}}
+		assert.Equal(t, want, p.methodPasses(), name)
+	}
+	p := &pipeline{cfg: Settings(t, t.TempDir(), "training.method=trades", "training.ema_decay=0.9", "training.awp_gamma=0.01")}
+	assert.EqualValues(t, 3, p.copies())
+	assert.EqualValues(t, 2, p.objectiveOf(&stage{}).graphs())
+}
