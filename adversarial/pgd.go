@@ -71,12 +71,16 @@ func (p PGD) Perturb(f Logits, x, y torch.Tensor, g *torch.Generator) torch.Tens
 
 // Ascend is Perturb in place, from a start of the caller's own.
 func (p PGD) Ascend(f Logits, start, x, y torch.Tensor) {
+	p.climb(start, x, func(at torch.Tensor) torch.Tensor { return f(at).CrossEntropy(y, torch.ReduceSum, 0) })
+}
+
+// climb moves start up loss, the batch's sum, staying in the ball round x.
+func (p PGD) climb(start, x torch.Tensor, loss func(at torch.Tensor) torch.Tensor) {
 	s := start.Session()
 	for i := 0; i < p.Steps && s != nil && s.Err() == nil; i++ {
 		s.Do(func() { // a scope of its own, so that memory does not grow with the steps
 			at := start.Detach().RequiresGrad_(true)
-			loss := f(at).CrossEntropy(y, torch.ReduceSum, 0)
-			start.PGDStep_(s.Grad(loss, at)[0], x, p.StepSize, p.Epsilon, p.Norm == L2)
+			start.PGDStep_(s.Grad(loss(at), at)[0], x, p.StepSize, p.Epsilon, p.Norm == L2)
 		})
 	}
 }

@@ -89,7 +89,7 @@ func TestAugmentedSteps(t *testing.T) {
 	var all [][]float64
 	for _, workers := range []string{"1", "2"} {
 		inside(t, func(p *pipeline) {
-			o := &objective{natural: true, augment: &augmentation{crop: 2, flip: true, cutout: 6}}
+			o := &objective{method: "natural", augment: &augmentation{crop: 2, flip: true, cutout: 6}}
 			for _, epoch := range []uint64{1, 2} {
 				n := len(p.team.members)
 				require.NoError(t, p.team.each(func(m *member) error {

@@ -62,6 +62,11 @@ func TestGraphEqualsEager(t *testing.T) {
 		{"run.precision=bf16"},
 		{"run.precision=bf16", "model.arch=lenet_bn", "model.width=1"},
 		{"run.precision=tf32"},
+		{"training.method=trades"},
+		{"training.method=mart", "training.awp_gamma=0.005", "run.precision=bf16"},
+		{"training.method=fgsm_rs"},
+		{"training.method=free", "training.replays=2"},
+		{"training.awp_gamma=0.01", "model.arch=lenet_bn", "model.width=1"},
 	} {
 		sets = append(sets, "run.deterministic=true")
 		eager := losses(t, 20, append(slices.Clone(sets), "run.cuda_graphs=false")...)

@@ -26,7 +26,11 @@ func (p *pipeline) endADMM(ctx context.Context, st *stage, values map[string]flo
 	if st.quant != nil {
 		measure = p.measureQuantised
 	}
-	pruned, err := measure(ctx, st)
+	var pruned accuracies
+	err := p.averaged(st, func() (err error) {
+		pruned, err = measure(ctx, st)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,7 @@ import (
 func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) error {
 	lead := p.team.members[0]
 	epoch := st.saved.Epoch
-	attacks := []adversarial.PGD{p.attack}
-	acc, err := p.team.measure(ctx, p.val, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+	acc, err := p.validate(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -27,7 +26,7 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	}
 	robust := acc.robust[p.attack.Name()]
 	score := robust
-	if st.target.natural {
+	if st.target.natural() {
 		score = acc.clean
 	}
 	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
@@ -54,7 +53,7 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	if err := p.logSparsity(st, values); err != nil {
 		return err
 	}
-	if !st.target.natural {
+	if !st.target.natural() {
 		values["train/clean_acc"] = st.saved.Clean
 	}
 	if lead.s.Device().IsCUDA() {
@@ -71,12 +70,7 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 	if epoch+1 < st.mask.gradual {
 		return nil // not as sparse as it is to be
 	}
-	// What ADMM hands on is where it ends, not where it scored best: W nears Z with every update.
-	if st.admm || score >= st.saved.Best {
-		st.saved.Best = score
-		return p.save(st, "best")
-	}
-	return nil
+	return p.choose(st, score)
 }
 
 func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMembersShareABatch(t *testing.T) {
-	natural := &objective{natural: true}
+	natural := &objective{method: "natural"}
 	var alone []float64
 	inside(t, func(p *pipeline) { alone = p.gradients(t, natural, first(23), 1) })
 	largest := 0.0
@@ -77,7 +77,7 @@ func TestLabelSmoothing(t *testing.T) {
 	inside(t, func(p *pipeline) {
 		var sharp float64
 		for _, smoothing := range []float64{0, 0.1, 0.6} {
-			o := &objective{natural: true, labelSmoothing: smoothing}
+			o := &objective{method: "natural", labelSmoothing: smoothing}
 			p.gradients(t, o, first(20), 1)
 			loss, _, err := p.team.totals()
 			require.NoError(t, err)
@@ -131,7 +131,7 @@ func TestMixup(t *testing.T) {
 					}
 				}
 				// The loss is that of the soft targets.
-				m.gradient(&objective{natural: true, mixupAlpha: 0.5}, p.train, part{index: ids, total: 6, seed: seed})
+				m.gradient(&objective{method: "natural", mixupAlpha: 0.5}, p.train, part{index: ids, total: 6, seed: seed})
 				loss, right, err := p.team.totals()
 				require.NoError(t, err)
 				logits := values(t, m.model.Forward(mixed, nn.Eval)) // log-probabilities
@@ -175,7 +175,7 @@ func TestBatchNormWhileAttacking(t *testing.T) {
 	assert.NotEqual(t, after[false], after[true])
 	var natural []float64
 	inside(t, func(p *pipeline) {
-		p.gradients(t, &objective{natural: true}, first(16), 1)
+		p.gradients(t, &objective{method: "natural"}, first(16), 1)
 		natural = statisticsOf(t, p.lead())
 	}, "model.arch=lenet_bn")
 	assert.NotEqual(t, natural, after[false], "trained on adversarial images, not on natural ones")
@@ -186,7 +186,7 @@ func TestMembersAgreeOnStatistics(t *testing.T) {
 		before := statisticsOf(t, p.lead())
 		var own [][]float64
 		require.NoError(t, p.team.each(func(m *member) error {
-			return m.gradient(&objective{natural: true}, p.train, part{index: shard(first(16), m.id, 3), total: 16, seed: 1})
+			return m.gradient(&objective{method: "natural"}, p.train, part{index: shard(first(16), m.id, 3), total: 16, seed: 1})
 		}))
 		for _, m := range p.team.members {
 			own = append(own, statisticsOf(t, m))
@@ -215,7 +215,7 @@ func TestAttackOfTraining(t *testing.T) {
 		inside(t, func(p *pipeline) {
 			st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
 			require.NoError(t, p.begin(st))
-			assert.False(t, st.target.natural)
+			assert.False(t, st.target.natural())
 			assert.Equal(t, float64(p.cfg.Adversary.Epsilon), st.target.attack.Epsilon)
 			m := p.lead()
 			x, y := m.batch(p.train, first(8))

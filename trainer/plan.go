@@ -286,8 +286,8 @@ func (p *pipeline) memory(cost models.Costs) (most metrics.PlanMemory, err error
 		pruned += l.Weight.Numel()
 	}
 	for _, st := range stages {
-		m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters, Gradients: 4 * parameters * int64(len(p.team.members)),
-			Activations: 4 * 2 * cost.Activations * int64(p.cfg.Data.BatchSize)}
+		m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters * p.copies(), Gradients: 4 * parameters * int64(len(p.team.members)),
+			Activations: 4 * 2 * cost.Activations * int64(p.cfg.Data.BatchSize) * p.objectiveOf(st).graphs()}
 		switch {
 		case st.conf.Optimizer == "adam":
 			m.Optimizer = 2 * 4 * parameters
@@ -334,8 +334,8 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 			t = other
 		}
 		steps := st.conf.Epochs * p.stepsPerEpoch()
-		if st.natural { // a step without the attack's passes
-			t.step /= float64(p.attack.Steps + 1)
+		if st.natural { // a step without the method's other passes
+			t.step /= p.methodPasses()
 		}
 		validations := st.conf.Epochs
 		if st.admm {

@@ -34,6 +34,11 @@ func TestLearningRate(t *testing.T) {
 			[]at{{0, 0, 0.3}, {1, 0, 0.03}, {2, 0.9, 0.003}, {3, 0, 0.3}, {5, 0, 0.003}}},
 		"admm of four": {config.Stage{Epochs: 8, LR: 0.3, LRSchedule: "admm", UpdateEvery: 4},
 			[]at{{0, 0, 0.3}, {1, 0, 0.3}, {2, 0, 0.03}, {3, 0, 0.003}, {4, 0, 0.3}}},
+		// Half cosines from 1/25 to 1 in the first 3 of 10 epochs, and to 1/250,000 in the other 7.
+		"one cycle": {config.Stage{Epochs: 10, LR: 2, LRSchedule: "one_cycle"},
+			[]at{{0, 0, 0.08}, {1, 0.5, 1.04}, {1, 0, 0.08 + 1.92/4}, {3, 0, 2}, {6, 0.5, 1 + 4e-6}, {5, 1.0 / 3, 2 - (2-8e-6)/4}}},
+		"piecewise": {config.Stage{Epochs: 5, LR: 0.2, LRSchedule: "piecewise"},
+			[]at{{0, 0, 0.001}, {0, 0.5, 0.05}, {1, 0, 0.1}, {2, 0, 0.2}, {3, 0.5, 0.1}, {4, 0.75, 0.2 / 12}}},
 		"admm of one": {config.Stage{Epochs: 2, LR: 0.3, LRSchedule: "admm", UpdateEvery: 1}, []at{{0, 0.9, 0.3}, {1, 0, 0.3}}},
 		"admm of twenty": {config.Stage{Epochs: 40, LR: 0.3, LRSchedule: "admm", UpdateEvery: 20},
 			[]at{{6, 0.9, 0.3}, {7, 0, 0.03}, {13, 0, 0.03}, {14, 0, 0.003}, {20, 0, 0.3}}},

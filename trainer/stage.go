@@ -38,6 +38,10 @@ type stage struct {
 	masks  *masks
 	held   *heldLevels // the weights that are on their levels in this stage
 	target *objective
+
+	average *average            // of the weights; nil where training.ema_decay is 0
+	noise   torch.Tensor        // free's; absent elsewhere
+	awp     *weightPerturbation // nil where training.awp_gamma is 0
 }
 
 // progress is what a checkpoint's .json holds of a stage.
@@ -49,15 +53,20 @@ type progress struct {
 	Right      float64              `json:"right"`
 	Clean      float64              `json:"clean"` // adversarial stages: accuracy on the last logged step's images as they are
 	Steps      int64                `json:"optimizer_steps"`
-	Rho        float64              `json:"rho,omitempty"`     // of the layers' the largest
-	Rhos       []float64            `json:"rhos,omitempty"`    // the layers', aligned with those that are pruned
-	Updates    int                  `json:"updates,omitempty"` // of Z and U
-	History    []admm.Iteration     `json:"history,omitempty"` // the last few
-	ADMM       *metrics.ADMM        `json:"admm,omitempty"`    // the verdict at the stage's end
-	Best       float64              `json:"best"`              // validation accuracy of the best model so far
-	Seconds    float64              `json:"seconds"`           // all of the stage
-	Training   float64              `json:"training"`          // in training steps
-	Images     int64                `json:"images"`            // in training steps
+	Rho        float64              `json:"rho,omitempty"`         // of the layers' the largest
+	Rhos       []float64            `json:"rhos,omitempty"`        // the layers', aligned with those that are pruned
+	Updates    int                  `json:"updates,omitempty"`     // of Z and U
+	History    []admm.Iteration     `json:"history,omitempty"`     // the last few
+	ADMM       *metrics.ADMM        `json:"admm,omitempty"`        // the verdict at the stage's end
+	Best       float64              `json:"best"`                  // validation accuracy of the best model so far
+	BestEpoch  int                  `json:"best_epoch"`            // counted from 1
+	Stopped    bool                 `json:"stopped,omitempty"`     // ended before its last epoch
+	AttackStep float64              `json:"attack_step,omitempty"` // of fgsm_rs, once its guard has lowered it
+	Collapses  int                  `json:"collapses,omitempty"`   // that the guard has seen
+	Collapsed  map[string]float64   `json:"collapsed,omitempty"`   // accuracies of the model that the present epoch's end went back from
+	Seconds    float64              `json:"seconds"`               // all of the stage
+	Training   float64              `json:"training"`              // in training steps
+	Images     int64                `json:"images"`                // in training steps
 	Validation map[string]float64   `json:"validation,omitempty"`
 	Done       bool                 `json:"done"`
 	Result     *metrics.StageResult `json:"result,omitempty"`
@@ -82,7 +91,7 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 		if err = p.begin(st); err != nil {
 			return
 		}
-		for st.saved.Epoch < st.conf.Epochs {
+		for st.saved.Epoch < st.conf.Epochs && !st.saved.Stopped {
 			err = p.epoch(ctx, st)
 			st.saved.Seconds = before + time.Since(began).Seconds()
 			if err != nil {
@@ -117,10 +126,7 @@ func (p *pipeline) begin(st *stage) error {
 	default:
 		st.opt = torch.Adam(params, float64(st.conf.WeightDecay))
 	}
-	st.target = &objective{natural: st.natural || p.cfg.Training.Method == "natural", attack: p.attack,
-		attackTrain:    p.cfg.Adversary.BatchNorm == "train",
-		labelSmoothing: float64(p.cfg.Training.LabelSmoothing), mixupAlpha: float64(p.cfg.Training.MixupAlpha),
-		augment: newAugmentation(p.cfg.Data.Augment), short: p.cfg.Run.Precision == "bf16"}
+	st.target = p.objectiveOf(st)
 	p.record()
 	if err := p.usePatterns(st); err != nil {
 		return err
@@ -137,6 +143,9 @@ func (p *pipeline) begin(st *stage) error {
 	if err != nil {
 		return err
 	}
+	if err := p.beginMethod(st); err != nil {
+		return err
+	}
 	if resumed {
 		if err := p.restore(st); err != nil {
 			return err
@@ -149,6 +158,9 @@ func (p *pipeline) begin(st *stage) error {
 	if st.masks != nil {
 		st.masks.apply(lead.s)
 	}
+	if !resumed {
+		st.average.restart(lead.s)
+	}
 	return lead.s.Err()
 }
 
@@ -158,6 +170,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	epoch := st.saved.Epoch
 	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
 	p.team.members[0].useOrder(order)
+	p.useAWP(st, epoch)
 	batch := p.cfg.Data.BatchSize
 	steps := p.stepsPerEpoch()
 	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)
@@ -165,6 +178,11 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
 		st.masks = st.plan.graduallyAt(st, epoch).pruneNow(p.team.members[0])
 		st.masks.apply(p.team.members[0].s)
+		st.average.hold(p.team.members[0].s, st.masks)
+		if st.awp != nil {
+			st.awp.hold(st.masks)
+			p.record()
+		}
 	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {
@@ -209,21 +227,41 @@ func (p *pipeline) interrupted(st *stage) error {
 	return ErrInterrupted
 }
 
-// step is one update of the weights from the images ids.
+// step is one update of the weights from the images ids; under free several.
 func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
+	replays := max(1, st.target.replays)
+	for r := range replays {
+		if err := p.gradient(st, ids, epoch, i); err != nil {
+			return err
+		}
+		p.team.reduce()
+		at := i*replays + r
+		p.update(st, epoch, at, p.stepsPerEpoch()*replays)
+	}
+	return p.team.members[0].s.Err()
+}
+
+// gradient leaves that of a batch with the team's members. Replays of a batch have one seed, and so the same images.
+func (p *pipeline) gradient(st *stage, ids []int64, epoch, i int) error {
 	n := len(p.team.members)
 	augment := key(p.cfg.Run.Seed, "augment", st.name, epoch)
-	err := p.team.each(func(m *member) error {
-		return m.gradient(st.target, p.train, part{index: shard(ids, m.id, n), next: shard(p.next, m.id, n), total: len(ids),
-			seed: key(p.cfg.Run.Seed, st.name, epoch, i, m.id), augment: augment})
-	})
+	parts := func(id int) part {
+		return part{index: shard(ids, id, n), next: shard(p.next, id, n), total: len(ids), seed: key(p.cfg.Run.Seed, st.name, epoch, i, id), augment: augment}
+	}
+	var err error
+	if st.target.awp != nil && n > 1 {
+		err = p.perturbedGradient(st.target, parts)
+	} else {
+		err = p.team.each(func(m *member) error { return m.gradient(st.target, p.train, parts(m.id)) })
+	}
 	if err == errNotFinite {
 		return p.notFinite(st, epoch, i)
 	}
-	if err != nil {
-		return err
-	}
-	p.team.reduce()
+	return err
+}
+
+// update moves the weights by the team's gradient. It is number at of the epoch's.
+func (p *pipeline) update(st *stage, epoch, at, all int) {
 	lead := p.team.members[0]
 	if st.split != nil {
 		st.split.AddGrad(st.pulled)
@@ -231,14 +269,14 @@ func (p *pipeline) step(st *stage, ids []int64, epoch, i int) error {
 	if st.masks != nil {
 		lead.s.MulLists_(st.masks.grads, st.masks.masks)
 	}
-	st.opt.Step(lead.grads, learningRate(st.conf, epoch, float64(i)/float64(p.stepsPerEpoch())))
+	st.opt.Step(lead.grads, learningRate(st.conf, epoch, float64(at)/float64(all)))
 	if st.masks != nil {
 		st.masks.apply(lead.s)
 	}
 	if st.held != nil {
 		st.held.settle(lead.s)
 	}
-	return lead.s.Err()
+	st.average.follow(lead.s, epoch*all+at)
 }
 
 func (p *pipeline) notFinite(st *stage, epoch, i int) error {
@@ -282,7 +320,7 @@ func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 	p.progress.Update(int(seen), st.saved.Loss/seen, st.saved.Right/seen)
 	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
 		"train/lr": learningRate(st.conf, epoch, float64(st.saved.Step-1)/float64(steps))}
-	if !st.target.natural {
+	if !st.target.natural() {
 		clean, err := p.team.members[0].cleanAccuracy(p.train, ids)
 		if err != nil {
 			return err
@@ -293,57 +331,10 @@ func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 }
 
 func accuracyName(st *stage) string {
-	if st.target.natural {
+	if st.target.natural() {
 		return "train/clean_acc"
 	}
 	return "train/adv_acc"
-}
-
-// finish takes the stage's best model to the test set.
-func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, before float64) (*metrics.StageResult, error) {
-	if st.conf.Epochs == 0 { // a baseline that only prunes
-		if err := p.save(st, "best"); err != nil {
-			return nil, err
-		}
-	}
-	if err := p.useModel(st.name); err != nil {
-		return nil, err
-	}
-	p.progress.Start(st.name+" test", p.test.n)
-	acc, err := p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, math.NaN(), 0) })
-	p.progress.Done()
-	if err != nil {
-		return nil, err
-	}
-	spars, err := p.sparsityOf(st.name)
-	if err != nil {
-		return nil, err
-	}
-	st.saved.Seconds = before + time.Since(began).Seconds()
-	r := &metrics.StageResult{Stage: st.name, Epochs: st.conf.Epochs, Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
-		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
-	if st.saved.Training > 0 {
-		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training
-	}
-	fields := []zap.Field{zap.String("stage", st.name), zap.String("clean", percent(acc.clean))}
-	for _, j := range p.judges {
-		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
-	}
-	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
-	st.saved.Done, st.saved.Result = true, r
-	return r, p.saveDone(st)
-}
-
-// saveDone notes a stage's end beside its last model, which is not the chosen one that is in hand now.
-func (p *pipeline) saveDone(st *stage) error {
-	if !p.run.HasCheckpoint(st.name, "last") { // nothing was trained
-		return p.save(st, "last")
-	}
-	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
-	if err != nil {
-		return err
-	}
-	return p.run.SaveCheckpoint(st.name, "last", model, st.saved, state)
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", 100*x) }

@@ -96,6 +96,12 @@ func (st *stage) stateTensors() (names []string, tensors []torch.Tensor) {
 		n, t := st.held.tensors()
 		names, tensors = append(names, n...), append(tensors, t...)
 	}
+	if st.average != nil {
+		names, tensors = append(names, prefixed(emaPrefix, st.average.names)...), append(tensors, st.average.mean...)
+	}
+	if st.noise.Defined() {
+		names, tensors = append(names, "noise"), append(tensors, st.noise)
+	}
 	return names, tensors
 }
 

@@ -1,9 +1,11 @@
 package trainer
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -14,20 +16,25 @@ import (
 
 // objective is the loss that a stage minimises.
 type objective struct {
-	natural        bool            // on the images as they are
-	attack         adversarial.PGD // else on what this makes of them
+	method         string          // of training.method; a stage may be natural whatever that is
+	attack         adversarial.PGD // makes the images to train on; natural has none, and free moves its noise instead
 	attackTrain    bool            // batch norm in training mode while attacking, the original's way
 	labelSmoothing float64
 	mixupAlpha     float64
-	augment        *augmentation // of the images; nil: as they are
-	short          bool          // computed in bfloat16; weights, statistics, losses and gradients stay float32
+	augment        *augmentation       // of the images; nil: as they are
+	beta           float64             // of trades and mart
+	replays        int                 // of free: updates on a batch
+	awp            *weightPerturbation // nil where the gradient is taken at the weights themselves
+	short          bool                // computed in bfloat16; weights, statistics, losses and gradients stay float32
 }
+
+func (o *objective) natural() bool { return o.method == "natural" }
 
 // inputs are what the device's part of a step starts from: all that the host chose, drew or copied for it.
 type inputs struct {
 	x, y   torch.Tensor
 	target torch.Tensor // y, or what mixup makes of it
-	start  torch.Tensor // of the attack; absent where there is none
+	start  torch.Tensor // of the attack, and then its result; absent where there is none
 }
 
 var errNotFinite = errors.New("the loss is not a finite number")
@@ -70,46 +77,70 @@ func (m *member) prepare(o *objective, d *images, of part) (in inputs) {
 	if o.mixupAlpha > 0 {
 		in.x, in.target = m.mixup(o.mixupAlpha, in.x, in.y, of.seed)
 	}
-	if !o.natural {
-		in.start = o.attack.Start(in.x, m.gen)
-	}
+	in.start = o.begins(in.x, m.gen)
 	return in
 }
 
 // compute is the rest: work for the device alone, the same from step to step but for what the tensors hold. in.start is
-// scratch afterwards.
-func (m *member) compute(o *objective, in inputs, total int) (err error) {
-	if !o.short {
-		return m.learn(o, in, total)
+// scratch afterwards. The member has the whole batch where there is AWP.
+func (m *member) compute(o *objective, in inputs, total int) error {
+	m.cast(o, func() { m.perturb(o, in) })
+	if o.awp == nil {
+		return m.learn(o, in, total, true)
 	}
-	m.s.Autocast(torch.BFloat16, func() { err = m.learn(o, in, total) })
+	if err := m.look(o, in, total); err != nil {
+		return err
+	}
+	o.awp.apply(m.s)
+	err := m.learn(o, in, total, true)
+	o.awp.restore(m.s)
 	return err
 }
 
-func (m *member) learn(o *objective, in inputs, total int) error {
-	training := nn.Mode{Train: true, Generator: m.gen}
-	x := in.x
-	if !o.natural {
-		mode := training
-		if !o.attackTrain {
-			mode = nn.Mode{Folded: nn.Fold(m.model.Module)}
-		}
-		forward := func(x torch.Tensor) torch.Tensor { return m.model.Forward(x, mode) }
-		o.attack.Ascend(forward, in.start, in.x, in.target)
-		x = in.start
+// cast runs f in the precision of training steps.
+func (m *member) cast(o *objective, f func()) {
+	if !o.short {
+		f()
+		return
 	}
-	logits := m.model.Forward(x, training)
-	loss := logits.CrossEntropy(in.target, torch.ReduceSum, o.labelSmoothing)
-	if !m.s.Device().IsCUDA() { // on a GPU that would wait for it; there the sums tell, every log_every steps
-		if v, err := loss.Item(); err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
-			return errNotFinite
-		}
+	m.s.Autocast(torch.BFloat16, f)
+}
+
+// learn leaves the loss's gradient in m.grads. Where the step is meant, and not only a look at the loss round the weights, it adds to m.sums
+// and moves free's noise.
+func (m *member) learn(o *objective, in inputs, total int, meant bool) (err error) {
+	var noise, loss, logits torch.Tensor
+	wrt := m.params
+	if o.method == "free" {
+		noise = m.noiseOf(in.x.Size(0), total).Detach().RequiresGrad_(true)
+		wrt = append(slices.Clone(wrt), noise)
 	}
-	m.s.CopyLists_(m.grads, m.s.Grad(loss.DivScalar(float64(total)), m.params...))
+	var grads []torch.Tensor
+	m.cast(o, func() {
+		loss, logits = m.loss(o, in, noise)
+		if !m.s.Device().IsCUDA() { // on a GPU that would wait for it; there the sums tell, every log_every steps
+			if v, e := loss.Item(); e == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
+				err = errNotFinite
+				return
+			}
+		}
+		grads = m.s.Grad(loss.DivScalar(float64(total)), wrt...)
+	})
+	if err != nil || m.s.Err() != nil {
+		return cmp.Or(err, m.s.Err())
+	}
+	m.s.CopyLists_(m.grads, grads[:len(m.params)])
+	if !meant {
+		return nil
+	}
 	m.s.NoGrad(func() {
+		if o.method == "free" {
+			moveNoise(noise.Detach(), grads[len(m.params)], o.attack.Epsilon)
+		}
+		share := 1 / float64(max(1, o.replays)) // of the batch's replays, which count as one
 		right := logits.Argmax(1).Eq(in.y).Sum()
-		m.sums.Narrow(0, 0, 1).Add_(loss.Detach(), 1)
-		m.sums.Narrow(0, 1, 1).Add_(right, 1)
+		m.sums.Narrow(0, 0, 1).Add_(loss.Detach(), share)
+		m.sums.Narrow(0, 1, 1).Add_(right, share)
 	})
 	return nil
 }

@@ -29,6 +29,8 @@ type member struct {
 	sums   torch.Tensor       // float64 [2]: loss and right answers since they were last read
 	sets   map[*images]images // data sets by member 0's handle of them
 	coming *ahead             // the next batch, of a set that streams
+	of     int                // members in the team
+	noise  torch.Tensor       // free's: member 0's, and the others' handles of it
 
 	recorder *recorder    // of the present stage; nil where its steps are not recorded
 	order    []int64      // the present epoch's, on a GPU
@@ -67,6 +69,9 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 			if err := t.join(id, dev, options, &running); err != nil {
 				return err
 			}
+		}
+		for _, m := range t.members {
+			m.of = n
 		}
 		t.meet()
 		if s.Err() != nil {
@@ -189,9 +194,7 @@ func (t *team) each(f func(*member) error) error {
 // members. Every member waits meanwhile.
 func (t *team) reduce() {
 	lead := t.members[0]
-	for _, grads := range t.others {
-		lead.s.AddLists_(lead.grads, grads, 1)
-	}
+	t.sumGradients()
 	if len(t.mine) == 0 || len(t.buffers) == 0 {
 		return
 	}
@@ -200,6 +203,14 @@ func (t *team) reduce() {
 	}
 	lead.s.ScaleList_(t.mine, 1/float64(len(t.members)))
 	t.spread()
+}
+
+// sumGradients adds the others' gradients to member 0's, in the members' order.
+func (t *team) sumGradients() {
+	lead := t.members[0]
+	for _, grads := range t.others {
+		lead.s.AddLists_(lead.grads, grads, 1)
+	}
 }
 
 // spread copies member 0's batch-norm statistics to the others: after reduce, and after a model was loaded.

@@ -24,7 +24,7 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rapt",
 		Short: "Train, prune and measure networks that withstand adversarial examples",
-		Long: `rapt trains a network naturally or adversarially (PGD), prunes it with ADMM, retrains it under the mask, and reports
+		Long: `rapt trains a network naturally or adversarially (PGD, TRADES and others), prunes it with ADMM, retrains it under the mask, and reports
 clean accuracy, robust accuracy and sparsity.`,
 		Example: `  rapt run configs/quickstart.yaml
   rapt run configs/mnist.yaml --set model.width=8

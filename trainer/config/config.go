@@ -95,9 +95,17 @@ type Model struct {
 
 // Training says what loss is minimised.
 type Training struct {
-	Method         string `yaml:"method"`          // natural or pgd; default pgd
+	Method         string `yaml:"method"`          // natural, pgd, trades, mart, fgsm_rs or free; default pgd
+	Beta           Number `yaml:"beta"`            // trades and mart only: weight of the divergence; default 6 and 5
+	Replays        int    `yaml:"replays"`         // free only: updates on each batch; default 8
+	Guard          string `yaml:"guard"`           // fgsm_rs only: lower its step or stop the stage when robust accuracy collapses; default lower
+	GuardDrop      Number `yaml:"guard_drop"`      // fgsm_rs only: the fall of validation robust accuracy that is a collapse; default 0.2
+	AWPGamma       Number `yaml:"awp_gamma"`       // adversarial weight perturbation, with pgd, trades or mart: its size relative to a layer; default 0, none
+	AWPWarmup      int    `yaml:"awp_warmup"`      // epochs of the pretrain section without it; default 0
 	LabelSmoothing Number `yaml:"label_smoothing"` // in [0,1); default 0
 	MixupAlpha     Number `yaml:"mixup_alpha"`     // of the Beta distribution; 0, the default, is no mixup
+	EMADecay       Number `yaml:"ema_decay"`       // of the weights' moving average, in [0,1); 0, the default, is none
+	Patience       int    `yaml:"patience"`        // epochs without a better validation accuracy after which a stage ends, ADMM's apart; 0, the default, is never
 }
 
 // Adversary is the attack trained against (PGD; pixels are in [0,1]).
@@ -137,7 +145,7 @@ type Stage struct {
 	Momentum     Number `yaml:"momentum"`      // sgd only, in [0,1); default 0.9
 	Nesterov     bool   `yaml:"nesterov"`      // sgd only
 	WeightDecay  Number `yaml:"weight_decay"`  // at least 0
-	LRSchedule   string `yaml:"lr_schedule"`   // constant, multistep or cosine; admm, the ADMM stage's own cycle and its default
+	LRSchedule   string `yaml:"lr_schedule"`   // constant, multistep, cosine, one_cycle or piecewise; admm, the ADMM stage's own cycle and its default
 	Milestones   []int  `yaml:"milestones"`    // multistep only: epochs before which the rate is multiplied by Gamma
 	Gamma        Number `yaml:"gamma"`         // default 0.1
 	WarmupEpochs int    `yaml:"warmup_epochs"` // epochs over which the rate grows linearly to LR

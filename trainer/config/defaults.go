@@ -101,7 +101,7 @@ func (c *Config) complete() {
 
 	fill(c, "model.width", &c.Model.Width, 1)
 	fill(c, "model.init", &c.Model.Init, "default")
-	fill(c, "training.method", &c.Training.Method, "pgd")
+	c.completeTraining()
 	c.completeAdversary(usual)
 	fill(c, "prune.sparsity_type", &c.Prune.SparsityType, "irregular")
 	if c.Prune.Budget.Given() || c.Given("prune.budget") {

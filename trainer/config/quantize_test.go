@@ -60,6 +60,6 @@ func TestWrongQuantize(t *testing.T) {
 		{"quantize_admm: {rho: 0}", "configs/x.yaml:4: quantize_admm.rho is 0: a number above 0 is needed"},
 		{"quantize_admm: {update_every: 0}", "configs/x.yaml:4: quantize_admm.update_every is 0: at least 1 is needed"},
 		{"quantize_retrain: {rho: 1}", `configs/x.yaml:4: unknown key "quantize_retrain.rho"; did you mean "admm.rho" or "quantize_admm.rho"?`},
-		{"quantize_retrain: {lr_schedule: admm}", "configs/x.yaml:4: quantize_retrain.lr_schedule is admm, which only the admm section has: one of constant, multistep, cosine is needed"},
+		{"quantize_retrain: {lr_schedule: admm}", "configs/x.yaml:4: quantize_retrain.lr_schedule is admm, which only the admm section has: one of constant, multistep, cosine, one_cycle, piecewise is needed"},
 	})
 }

@@ -11,13 +11,14 @@ import (
 // The words that a key may hold. Architectures and data sets are not among them: their packages know them.
 var (
 	inits         = []string{"default", "uniform", "normal", "xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal"}
-	methods       = []string{"natural", "pgd"}
+	methods       = []string{"natural", "pgd", "trades", "mart", "fgsm_rs", "free"}
+	guards        = []string{"lower", "stop"}
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
 	batchNorms    = []string{"eval", "train"}
 	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter", "block", "pattern"}
 	optimizers    = []string{"sgd", "adam"}
-	schedules     = []string{"constant", "multistep", "cosine"}
+	schedules     = []string{"constant", "multistep", "cosine", "one_cycle", "piecewise"}
 	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
 )
 
@@ -100,9 +101,7 @@ func (v *checker) all() {
 	}
 	v.atLeast("model.width", v.cfg.Model.Width, 1)
 	v.word("model.init", v.cfg.Model.Init, inits)
-	v.word("training.method", v.cfg.Training.Method, methods)
-	v.fraction("training.label_smoothing", v.cfg.Training.LabelSmoothing)
-	v.notNegative("training.mixup_alpha", v.cfg.Training.MixupAlpha)
+	v.training(&v.cfg.Training)
 	v.adversary(&v.cfg.Adversary)
 	v.prune(&v.cfg.Prune)
 	v.stage("pretrain", &v.cfg.Pretrain)

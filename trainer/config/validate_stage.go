@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // stage checks what the stages share. Of a stage that is left out, only what could never be right is refused.
 func (v *checker) stage(name string, s *Stage) {
@@ -14,7 +17,7 @@ func (v *checker) stage(name string, s *Stage) {
 	if isADMM {
 		v.word(key("lr_schedule"), s.LRSchedule, append(slices.Clone(schedules), "admm"))
 	} else if s.LRSchedule == "admm" {
-		v.fail(key("lr_schedule"), "is admm, which only the admm section has: one of constant, multistep, cosine is needed")
+		v.fail(key("lr_schedule"), "is admm, which only the admm section has: one of %s is needed", strings.Join(schedules, ", "))
 	} else {
 		v.word(key("lr_schedule"), s.LRSchedule, schedules)
 	}
@@ -41,6 +44,8 @@ func (v *checker) stageRelations(name string, s *Stage) {
 	}
 	if s.WarmupEpochs > s.Epochs {
 		v.relate(key("warmup_epochs"), "is %d: at most the stage's %d epochs are possible", s.WarmupEpochs, s.Epochs)
+	} else if s.WarmupEpochs > 0 && (s.LRSchedule == "one_cycle" || s.LRSchedule == "piecewise") {
+		v.relate(key("warmup_epochs"), "is %d, but %s is %s, which rises by itself: leave it out", s.WarmupEpochs, key("lr_schedule"), s.LRSchedule)
 	}
 	switch {
 	case s.LRSchedule == "multistep" && len(s.Milestones) == 0:

@@ -51,7 +51,8 @@ type Attack struct {
 // training throughput, validation and start-up left out.
 type StageResult struct {
 	Stage           string             `json:"stage"`
-	Epochs          int                `json:"epochs"`
+	Epochs          int                `json:"epochs"`               // trained: fewer than the config's where the stage ended early
+	BestEpoch       int                `json:"best_epoch,omitempty"` // of the model that is reported, from 1
 	Seconds         float64            `json:"seconds"`
 	ImagesPerSecond float64            `json:"images_per_second"`
 	CleanAccuracy   float64            `json:"clean_accuracy"`
@@ -60,7 +61,15 @@ type StageResult struct {
 	Sparsity        float64            `json:"sparsity"`
 	Compression     float64            `json:"compression"`
 	WorstCase       *float64           `json:"worst_case_accuracy,omitempty"`
-	ADMM            *ADMM              `json:"admm,omitempty"` // of ADMM stages
+	ADMM            *ADMM              `json:"admm,omitempty"`      // of ADMM stages
+	Last            *Accuracies        `json:"last,omitempty"`      // of the last epoch's model, beside the best one's above
+	Collapses       int                `json:"collapses,omitempty"` // of robust accuracy, that the guard of fgsm_rs went back from
+}
+
+// Accuracies of a model on the test set.
+type Accuracies struct {
+	CleanAccuracy  float64            `json:"clean_accuracy"`
+	RobustAccuracy map[string]float64 `json:"robust_accuracy"` // by attack
 }
 
 // Sparsity sums up the pruned layers of a model.

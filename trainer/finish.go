@@ -1,0 +1,96 @@
+package trainer
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"go.uber.org/zap"
+
+	"rapt/trainer/metrics"
+)
+
+// finish takes the stage's best model to the test set.
+func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, before float64) (*metrics.StageResult, error) {
+	if st.conf.Epochs == 0 { // a baseline that only prunes
+		if err := p.save(st, "best"); err != nil {
+			return nil, err
+		}
+	}
+	last, err := p.testLast(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.useModel(st.name); err != nil {
+		return nil, err
+	}
+	acc, err := p.testNow(ctx, st.name+" test")
+	if err != nil {
+		return nil, err
+	}
+	spars, err := p.sparsityOf(st.name)
+	if err != nil {
+		return nil, err
+	}
+	st.saved.Seconds = before + time.Since(began).Seconds()
+	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses, Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
+		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
+	if st.saved.Training > 0 {
+		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training
+	}
+	if st.saved.BestEpoch > 0 && last == nil { // the best model is the last
+		r.Last = &metrics.Accuracies{CleanAccuracy: acc.clean, RobustAccuracy: acc.robust}
+	}
+	fields := []zap.Field{zap.String("stage", st.name), zap.String("clean", percent(acc.clean))}
+	for _, j := range p.judges {
+		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+	}
+	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
+	st.saved.Done, st.saved.Result = true, r
+	return r, p.saveDone(st)
+}
+
+// testLast measures the stage's last model on the test set, where that is not its best one: how far below it comes out is robust overfitting
+// (Rice et al., arXiv 2002.11569). nil where the two are one.
+func (p *pipeline) testLast(ctx context.Context, st *stage) (*metrics.Accuracies, error) {
+	if st.saved.BestEpoch == 0 || st.saved.BestEpoch == st.saved.Epoch {
+		return nil, nil
+	}
+	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
+	if err != nil {
+		return nil, err
+	}
+	path := p.run.CheckpointPath(st.name, "last")
+	if err := p.team.load(path, withAverage(model, state)); err != nil {
+		return nil, err
+	}
+	acc, err := p.testNow(ctx, st.name+" test of last")
+	if err != nil {
+		return nil, err
+	}
+	fields := []zap.Field{zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch), zap.Int("best_epoch", st.saved.BestEpoch), zap.String("clean", percent(acc.clean))}
+	for _, j := range p.judges {
+		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+	}
+	p.log.Info("test of the last epoch's model", fields...)
+	return &metrics.Accuracies{CleanAccuracy: acc.clean, RobustAccuracy: acc.robust}, nil
+}
+
+// testNow measures the model in hand on the test set.
+func (p *pipeline) testNow(ctx context.Context, what string) (accuracies, error) {
+	p.progress.Start(what, p.test.n)
+	defer p.progress.Done()
+	return p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, math.NaN(), 0) })
+}
+
+// saveDone notes a stage's end beside its last model, which is not the chosen one that is in hand now.
+func (p *pipeline) saveDone(st *stage) error {
+	if !p.run.HasCheckpoint(st.name, "last") { // nothing was trained
+		return p.save(st, "last")
+	}
+	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
+	if err != nil {
+		return err
+	}
+	return p.run.SaveCheckpoint(st.name, "last", model, st.saved, state)
+}
