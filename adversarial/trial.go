@@ -46,16 +46,15 @@ func attempt(ctx context.Context, name string, f Logits, b Batch, seed uint64, p
 	}
 	images := s.Scope(func() torch.Tensor {
 		t.x, t.y, t.best = b.X.Detach().Clone(), b.Y.Clone(), b.X.Detach().Clone()
-		var wrong []bool
 		t.clean = s.Scope(func() torch.Tensor { return t.logits(t.x) })
-		wrong = t.wrong(t.clean)
-		t.take(wrong, t.x, 0)
+		t.take(t.wrong(t.clean), t.x, 0)
 		if !t.stop() {
 			body(t)
 		}
 		return t.images()
 	})
 	if err := ctx.Err(); err != nil {
+		s.Free(images)
 		return Result{}, err
 	}
 	return Result{Images: images, Fooled: t.fooled, Steps: t.steps}, s.Err()
