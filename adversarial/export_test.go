@@ -15,6 +15,7 @@ var (
 	DLR         = dlr
 	DLRTo       = dlrTo
 	Margin      = margin
+	Padded      = padded
 )
 
 // Window is the side of Square Attack's i-th window.

@@ -222,3 +222,22 @@ func TestAutoAttackIsTheStandardVersion(t *testing.T) {
 	require.Equal(t, []string{"apgd-ce", "apgd-dlr"}, names("autoattack-rand"))
 	require.Equal(t, []string{"apgd-ce-50"}, names("apgd-ce-50"))
 }
+
+// Rows that fill a batch up change neither logits nor gradients.
+func TestPadded(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		f := network(s, s.NewGenerator(4))
+		x := s.Rand(s.NewGenerator(2), 5, 2, 6, 6).RequiresGrad_(true)
+		sizes := []int64{}
+		watched := func(x torch.Tensor) torch.Tensor {
+			sizes = append(sizes, x.Size(0))
+			return f(x)
+		}
+		for _, multiple := range []int64{1, 4, 5, 32} {
+			z := adversarial.Padded(watched, x, multiple)
+			requireClose(t, f(x), z, 1e-5)
+			requireClose(t, s.Grad(f(x).Sum(), x)[0], s.Grad(z.Sum(), x)[0], 1e-4)
+		}
+		require.Equal(t, []int64{5, 8, 5, 32}, sizes)
+	})
+}
