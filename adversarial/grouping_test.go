@@ -235,7 +235,7 @@ func TestPadded(t *testing.T) {
 		}
 		for _, multiple := range []int64{1, 4, 5, 32} {
 			z := adversarial.Padded(watched, x, multiple)
-			requireClose(t, f(x), z, 1e-5)
+			requireClose(t, f(x), z, 1e-4)
 			requireClose(t, s.Grad(f(x).Sum(), x)[0], s.Grad(z.Sum(), x)[0], 1e-4)
 		}
 		require.Equal(t, []int64{5, 8, 5, 32}, sizes)
