@@ -29,7 +29,7 @@ def main():
     p.add_argument("--package", required=True, help="the folder that holds the package's folder autoattack")
     p.add_argument("--data", required=True, help="folder with the MNIST test files")
     p.add_argument("--arch", help="default: what the checkpoint says")
-    p.add_argument("--norm", default="Linf", choices=["Linf", "L2"])
+    p.add_argument("--norm", choices=["Linf", "L2"], help="default: what the checkpoint was trained with")
     p.add_argument("--eps", type=float, default=0.3)
     p.add_argument("--limit", type=int, default=1000, help="the first so many test images")
     p.add_argument("--batch", type=int, default=250)
@@ -43,6 +43,7 @@ def main():
 
     torch.set_num_threads(a.threads)
     state, meta = pytorch_check.read_safetensors(a.checkpoint)
+    a.norm = a.norm or meta.get("norm", "Linf")
     model = pytorch_check.build(a.arch or meta.get("arch", ""), state)
     model.load_state_dict(state, strict=True)
     model.eval()
