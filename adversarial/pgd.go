@@ -15,6 +15,7 @@ type Norm int
 const (
 	Linf Norm = iota // the largest change of any value of the image
 	L2               // the Euclidean length of the change of the whole image
+	L1               // the sum of the changes' magnitudes; for evaluation by PGD only
 )
 
 func (n Norm) String() string {
@@ -23,19 +24,23 @@ func (n Norm) String() string {
 		return "Linf"
 	case L2:
 		return "L2"
+	case L1:
+		return "L1"
 	}
 	return fmt.Sprintf("Norm(%d)", int(n))
 }
 
-// ParseNorm reads Linf, inf or l_inf, and L2 or 2, in any case.
+// ParseNorm reads Linf, inf or l_inf, L2 or 2, and L1 or 1, in any case.
 func ParseNorm(name string) (Norm, error) {
 	switch strings.ToLower(name) {
 	case "linf", "l_inf", "inf":
 		return Linf, nil
 	case "l2", "2":
 		return L2, nil
+	case "l1", "1":
+		return L1, nil
 	}
-	return 0, fmt.Errorf("unknown norm %q: want Linf or L2", name)
+	return 0, fmt.Errorf("unknown norm %q: want Linf, L2 or L1", name)
 }
 
 // Logits is a network: images [N, C, H, W] to logits [N, classes]. Log-probabilities do as well. Whoever makes it
@@ -43,7 +48,8 @@ func ParseNorm(name string) (Norm, error) {
 type Logits func(x torch.Tensor) torch.Tensor
 
 // PGD is projected gradient ascent on the cross-entropy (Madry et al., arXiv 1706.06083, section 2.1), the adversary
-// of arXiv 1903.12561, section 3. Epsilon and StepSize are in units of the pixels, which lie in [0, 1].
+// of arXiv 1903.12561, section 3. Epsilon and StepSize are in units of the pixels, which lie in [0, 1]. Norm is Linf or L2.
+// It is what networks are trained with; for evaluation see Parse.
 type PGD struct {
 	Norm              Norm
 	Epsilon, StepSize float64
@@ -77,6 +83,9 @@ func (p PGD) Ascend(f Logits, start, x, y torch.Tensor) {
 // climb moves start up loss, the batch's sum, staying in the ball round x.
 func (p PGD) climb(start, x torch.Tensor, loss func(at torch.Tensor) torch.Tensor) {
 	s := start.Session()
+	if p.Norm == L1 && s != nil {
+		s.Fail(fmt.Errorf("%s: training attacks know Linf and L2, not L1", p.Name()))
+	}
 	for i := 0; i < p.Steps && s != nil && s.Err() == nil; i++ {
 		s.Do(func() { // a scope of its own, so that memory does not grow with the steps
 			at := start.Detach().RequiresGrad_(true)
@@ -121,8 +130,11 @@ func Inside(x, x0 torch.Tensor, n Norm, eps float64) (bool, error) {
 	s.NoGrad(func() {
 		s.Do(func() {
 			d := x.To(torch.Float64).Sub(x0.To(torch.Float64))
-			if n == L2 {
+			switch n {
+			case L2:
 				d = d.Flatten().Norm(1)
+			case L1:
+				d = d.Flatten().Abs().Sum(1)
 			}
 			near := d.Abs().LeScalar(eps + 1e-6*math.Max(1, eps)).All() // false for NaN, as every comparison is
 			ok, err = near.LogicalAnd(x.GeScalar(0).LogicalAnd(x.LeScalar(1)).All()).Item()

@@ -324,8 +324,11 @@ func TestNames(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, adversarial.L2, n)
 	}
-	_, err := adversarial.ParseNorm("L1")
-	require.EqualError(t, err, `unknown norm "L1": want Linf or L2`)
-	require.Equal(t, "Linf L2", adversarial.Linf.String()+" "+adversarial.L2.String())
+	n, err := adversarial.ParseNorm("L1")
+	require.NoError(t, err)
+	require.Equal(t, adversarial.L1, n)
+	_, err = adversarial.ParseNorm("L0")
+	require.EqualError(t, err, `unknown norm "L0": want Linf, L2 or L1`)
+	require.Equal(t, "Linf L2 L1", adversarial.Linf.String()+" "+adversarial.L2.String()+" "+adversarial.L1.String())
 	require.Equal(t, "pgd-40", adversarial.PGD{Steps: 40}.Name())
 }
