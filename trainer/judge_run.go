@@ -26,7 +26,10 @@ type trial struct {
 // Evaluate judges a checkpoint on its data set's test images: clean and robust accuracy, and sparsity. When ctx ends the work is
 // saved, and the same call goes on.
 func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
-	t, err := newTrial(o)
+	t, err := newTrial(o, nil)
+	if err == nil {
+		err = t.openState()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -41,20 +44,23 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 	return t.report, nil
 }
 
-// newTrial checks all that can be checked before any work, and reads what an interrupted evaluation left.
-func newTrial(o EvalOptions) (*trial, error) {
-	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
+// newTrial checks all that can be checked before any work. like, where it is given, is
+// the trial of another model: this one is judged by the same attacks on the same images.
+func newTrial(o EvalOptions, like *trial) (*trial, error) {
+	t := &trial{options: o, extra: map[string]int{}}
+	m, err := openLike(o, like)
 	if err != nil {
 		return nil, err
 	}
-	t := &trial{opened: m, options: o, extra: map[string]int{}}
-	if t.attacks, err = m.chosen(o); err != nil {
+	if t.opened = m; like != nil {
+		t.attacks = like.attacks
+	} else if t.attacks, err = m.chosen(o); err != nil {
 		return nil, err
 	}
 	if t.report, err = m.report(); err != nil {
 		return nil, err
 	}
-	t.report.Seed, t.report.Version, t.report.Attacks = cmp.Or(o.Seed, m.seed), o.Version, reports(t.attacks)
+	t.report.Seed, t.report.Version, t.report.Attacks = seedOf(o, m, like), o.Version, reports(t.attacks)
 	var groups []group
 	for _, a := range t.attacks {
 		groups = append(groups, a.group())
@@ -70,7 +76,31 @@ func newTrial(o EvalOptions) (*trial, error) {
 	t.evaluation = newEvaluation(groups, m.test.Labels, m.spec.Classes, t.chunkSize(), key(t.report.Seed, "test"))
 	progress := metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
 	t.progress, t.say = progress, func(line string) { fmt.Fprintln(progress, line) }
-	return t, t.openState()
+	return t, nil
+}
+
+func seedOf(o EvalOptions, m *opened, like *trial) uint64 {
+	if like != nil {
+		return like.report.Seed
+	}
+	return cmp.Or(o.Seed, m.seed)
+}
+
+// openLike opens a model with the test images of its own data set, or with those of another trial.
+func openLike(o EvalOptions, like *trial) (*opened, error) {
+	if like == nil {
+		return openModel(o.Path, o.DataDir, o.Device, o.Limit)
+	}
+	m, err := openFile(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	if m.dataset != like.dataset || m.spec.Classes != like.spec.Classes {
+		return nil, &InputError{fmt.Errorf("%s is a model of %s with %d classes, and %s one of %s with %d: they cannot be judged on the same images", m.path, m.dataset,
+			m.spec.Classes, like.path, like.dataset, like.spec.Classes)}
+	}
+	m.test, m.data, m.devs = like.test, like.data, like.devs
+	return m, nil
 }
 
 // extras are the questions beside the attacks.
@@ -103,6 +133,7 @@ func (t *trial) chunkSize() int {
 	return 1000
 }
 
+// openState reads what an interrupted evaluation left.
 func (t *trial) openState() error {
 	var settings []any
 	for _, a := range t.attacks {
@@ -123,7 +154,7 @@ func (t *trial) openState() error {
 	print := fingerprint(sum, t.data, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
 	path := cmp.Or(t.options.State, defaultState(t.path, print))
 	t.state, err = openState(path, t.options.State != "", print, t.test.C*t.test.H*t.test.W, t.evaluation)
-	if err == nil && t.state.lock != nil {
+	if err == nil && t.state.there {
 		t.tell("going on with " + path)
 	}
 	return err

@@ -29,6 +29,7 @@ type stateFile struct {
 	size        int  // values of an image
 
 	lock  *flock.Flock
+	there bool // on disk
 	last  time.Time
 	order []int        // the images' numbers, in the order of PATH.images
 	held  map[int]bool // the same, as a set
@@ -140,7 +141,7 @@ func (s *stateFile) acquire() error {
 	if !got {
 		return &InputError{fmt.Errorf("%s is in use by another process: wait for it to end or give another --state", s.path)}
 	}
-	s.lock = lock
+	s.lock, s.there = lock, true
 	return nil
 }
 
@@ -234,8 +235,8 @@ func (s *stateFile) close() {
 
 // remove deletes the state of an evaluation that is done.
 func (s *stateFile) remove() {
-	if s == nil || s.lock == nil {
-		return // nothing was written
+	if s == nil || !s.there {
+		return
 	}
 	os.Remove(s.path)
 	os.Remove(s.imagesPath())

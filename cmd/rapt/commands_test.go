@@ -110,7 +110,7 @@ func TestEveryProblemOfAConfigIsALine(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
-	for _, command := range []string{"", "run", "train", "eval", "sparsity", "predict", "data", "data fetch", "data verify", "doctor"} {
+	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "predict", "data", "data fetch", "data verify", "doctor"} {
 		for _, line := range []string{command + " --help", "help " + command} {
 			code, out, errOut := rapt(strings.Fields(line)...)
 			assert.Zero(t, code, line)
