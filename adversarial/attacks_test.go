@@ -250,6 +250,8 @@ func TestToPlane(t *testing.T) {
 					require.InDelta(t, want[j], got[i*d+j], 2e-6, "%v, row %d, value %d", norm, i, j)
 				}
 			}
+			tiny := adversarial.ToPlane(x, w.MulScalar(1e-25), missing.MulScalar(1e-25), norm) // as a saturated network's gradients are
+			requireClose(t, s.FromFloat32(got, n, d), tiny, 1e-5)
 			far := values(t, adversarial.ToPlane(x, w, missing.Sign().MulScalar(1e4), norm)) // cannot be reached
 			for k, v := range far {
 				way := float64(ms[k/d]) * float64(ws[k])

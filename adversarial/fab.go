@@ -150,7 +150,9 @@ func toPlane(x, w, missing torch.Tensor, n Norm) torch.Tensor {
 	return s.Scope(func() torch.Tensor {
 		sign := missing.Sign().Reshape(-1, 1).Mul(w.Sign())
 		room := sign.GtScalar(0).Where(x.Neg().AddScalar(1), x).Mul(sign.Abs())
-		size, need := w.Abs(), missing.Abs().Reshape(-1, 1)
+		size := w.Abs()
+		scale := size.Max(1).Reshape(-1, 1).ClampMin(1e-30) // gradients may be so small that their squares are 0
+		size, need := size.Div(scale), missing.Abs().Reshape(-1, 1).Div(scale).ClampMax(1e30)
 		kink, slope := room, size
 		if n == L2 {
 			kink, slope = room.Div(size.ClampMin(1e-30)), size.Square()
@@ -172,7 +174,7 @@ func toPlane(x, w, missing torch.Tensor, n Norm) torch.Tensor {
 			}
 		}
 		if n == L2 {
-			return v.Mul(size).Minimum(room).Mul(sign)
+			return v.ClampMax(1e30).Mul(size).Minimum(room).Mul(sign)
 		}
 		return v.Minimum(room).Mul(sign)
 	})

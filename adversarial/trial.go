@@ -46,16 +46,15 @@ func attempt(ctx context.Context, name string, f Logits, b Batch, seed uint64, p
 	}
 	images := s.Scope(func() torch.Tensor {
 		t.x, t.y, t.best = b.X.Detach().Clone(), b.Y.Clone(), b.X.Detach().Clone()
-		var wrong []bool
 		t.clean = s.Scope(func() torch.Tensor { return t.logits(t.x) })
-		wrong = t.wrong(t.clean)
-		t.take(wrong, t.x, 0)
+		t.take(t.wrong(t.clean), t.x, 0)
 		if !t.stop() {
 			body(t)
 		}
 		return t.images()
 	})
 	if err := ctx.Err(); err != nil {
+		s.Free(images)
 		return Result{}, err
 	}
 	return Result{Images: images, Fooled: t.fooled, Steps: t.steps}, s.Err()
@@ -80,20 +79,26 @@ func (t *trial) report(done float64) {
 	}
 }
 
-// bucket is what the number of images is rounded up to on a GPU, where a new batch size costs a search for the fastest kernels.
-const bucket = 32
-
-// net is the network on n images.
+// net is the network on x. On a GPU a new batch size can cost a search for the fastest kernels, so there are few of them.
 func (t *trial) net(x torch.Tensor) torch.Tensor {
-	n := x.Size(0)
-	if pad := (bucket - n%bucket) % bucket; pad > 0 && t.s.Device().IsCUDA() {
-		more := make([]int64, n+pad)
-		for i := range more {
-			more[i] = int64(i) % n
-		}
-		return t.forward(x.IndexSelect(0, t.s.FromInt64(more, n+pad))).Narrow(0, 0, n)
+	if t.s.Device().IsCUDA() {
+		return padded(t.forward, x, 32)
 	}
 	return t.forward(x)
+}
+
+// padded is f on the n images of x, repeated up to a multiple of so many, and of that the first n rows.
+func padded(f Logits, x torch.Tensor, multiple int64) torch.Tensor {
+	n := x.Size(0)
+	whole := (n + multiple - 1) / multiple * multiple
+	if whole == n {
+		return f(x)
+	}
+	rows := make([]int64, whole)
+	for i := range rows {
+		rows[i] = int64(i) % n
+	}
+	return f(x.IndexSelect(0, x.Session().FromInt64(rows, whole))).Narrow(0, 0, n)
 }
 
 // logits is the network on x, outside any graph.

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Write what the published AutoAttack code does on a small network, as numbers.
+
+    scripts/autoattack_vectors.py --package DIR > adversarial/testdata/published.json
+
+DIR holds the folder autoattack of github.com/fra31/auto-attack. The network is
+tanh(x A) B; all numbers it needs are in the output. For APGD: from given starts
+(images moved by `move`, inside the ball), the best loss of each image and the
+images where it was. For FAB-T: how far away the nearest wrong image was found.
+"""
+import argparse
+import json
+import sys
+
+import torch
+
+N, SIDE, HIDDEN, CLASSES = 8, 6, 12, 5
+EPS = {"Linf": 0.03, "L2": 0.14}
+
+
+def rounded(t, digits=4):
+    return (t * 10**digits).round() / 10**digits
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--package", required=True)
+    sys.path.insert(0, p.parse_args().package)
+    from autoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from autoattack.fab_pt import FABAttack_PT
+
+    torch.manual_seed(7)
+    torch.set_num_threads(1)
+    a = rounded(torch.randn(SIDE * SIDE, HIDDEN) * 0.3)
+    b = rounded(torch.randn(HIDDEN, CLASSES))
+    x = rounded(torch.rand(N, 1, SIDE, SIDE).mul(1.4).sub(0.2).clamp(0, 1))
+    move = rounded(torch.rand(N, 1, SIDE, SIDE) * 2 - 1)
+    model = lambda x: (x.flatten(1) @ a).tanh() @ b
+    y = model(x).argmax(1)
+    out = {"n": N, "side": SIDE, "hidden": HIDDEN, "classes": CLASSES, "a": a.flatten().tolist(), "b": b.flatten().tolist(),
+           "x": x.flatten().tolist(), "move": move.flatten().tolist(), "y": y.tolist(), "apgd": [], "fab": []}
+    for norm, eps in EPS.items():
+        for steps in (12, 100):
+            for loss in ("ce", "dlr", "dlr-targeted"):
+                cls = APGDAttack_targeted if loss == "dlr-targeted" else APGDAttack
+                attack = cls(model, n_iter=steps, norm=norm, eps=eps, device="cpu")
+                attack.init_hyperparam(x)
+                attack.loss = loss
+                attack.y_target = model(x).sort(dim=1)[1][:, -2]
+                length = move.abs().amax((1, 2, 3)) if norm == "Linf" else move.flatten(1).norm(dim=1)
+                start = x + eps * move / length.view(-1, 1, 1, 1)
+                best, acc, loss_best, _ = attack.attack_single_run(x, y, x_init=start)
+                out["apgd"].append({"norm": norm, "eps": eps, "steps": steps, "loss": loss, "best_loss": loss_best.tolist(),
+                                    "stands": acc.tolist(), "best": rounded(best.flatten(), 6).tolist()})
+        for target in (2, 3, 4, 5):
+            attack = FABAttack_PT(model, n_iter=20, norm=norm, eps=eps, device="cpu", targeted=True, n_target_classes=CLASSES - 1)
+            attack.target_class = target
+            adv = attack.attack_single_run(x, y, is_targeted=True)
+            d = (adv - x).flatten(1)
+            size = d.abs().amax(1) if norm == "Linf" else d.norm(dim=1)
+            out["fab"].append({"norm": norm, "steps": 20, "target": target, "distance": size.tolist()})
+    json.dump(out, sys.stdout)
+    print()
+
+
+if __name__ == "__main__":
+    main()
