@@ -72,6 +72,11 @@ func grouping(t *testing.T, o EvalOptions) {
 	got := tried(t, o, 20)
 	assert.Equal(t, want.clean, got.clean)
 	assert.Equal(t, want.tried, got.tried, "who does which chunk does not matter")
+	two, err := newTrial(o, nil)
+	require.NoError(t, err)
+	two.chunk, two.devs = 20, []torch.Device{torch.CPU, torch.CPU} // as two GPUs would share the work
+	require.NoError(t, two.run(context.Background()))
+	assert.Equal(t, want.tried, two.tried)
 	broken := 0
 	for _, n := range []int{7, 80} {
 		got := tried(t, o, n)
