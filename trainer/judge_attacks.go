@@ -41,6 +41,22 @@ func (a asked) steps() int {
 	return 0
 }
 
+// passes are the network's passes, forward and backward, on an image that stands, for estimates.
+func (a asked) passes() (n float64) {
+	standard := map[string]float64{"apgd-t": 9 * 101, "fab": 9 * 100, "fab-t": 9 * 150, "square": 5000. / 3, "cw": 9 * 1000, "fgsm": 1}
+	for _, p := range a.parts {
+		switch usual, known := standard[p.Name()]; {
+		case known:
+			n += usual
+		case a.steps() > 0:
+			n += float64(a.steps())
+		default:
+			n += 101 // apgd-ce, apgd-dlr
+		}
+	}
+	return n * float64(max(1, a.settings.Restarts))
+}
+
 // hasStepSize says that the attack goes in steps of one length, as pgd and mim do.
 func (a asked) hasStepSize() bool {
 	return strings.HasPrefix(a.name, "pgd-") || strings.HasPrefix(a.name, "mim-")

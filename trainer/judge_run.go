@@ -168,6 +168,9 @@ func (t *trial) run(ctx context.Context) error {
 		}
 		return t.inspect(ctx, c)
 	})
+	if err == ErrInterrupted && t.state == nil {
+		return lostError{}
+	}
 	if err != nil {
 		return err
 	}

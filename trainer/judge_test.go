@@ -430,6 +430,9 @@ func transferred(t *testing.T, o EvalOptions) {
 
 	o.Attacks = []string{"pgd-3"}
 	dense := filepath.Join(o.Path, "checkpoints", "pretrain", "best.safetensors")
+	_, err = Transfer(EndsAfter(3), []string{dense, o.Path}, o)
+	require.ErrorIs(t, err, ErrInterrupted)
+	assert.ErrorContains(t, err, "begins anew")
 	m, err := Transfer(context.Background(), []string{dense, o.Path}, o)
 	require.NoError(t, err)
 	for i, path := range []string{dense, o.Path} {

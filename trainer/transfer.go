@@ -12,10 +12,27 @@ import (
 // crafted are adversarial images by attack, part and image.
 type crafted [][][][]float32
 
+// lostError ends work of which nothing is saved.
+type lostError struct{}
+
+func (lostError) Error() string {
+	return "interrupted: nothing of this work is saved, the same command begins anew"
+}
+
+// Is lets it count as ErrInterrupted.
+func (lostError) Is(target error) bool { return target == ErrInterrupted }
+
+func lost(err *error) {
+	if *err == ErrInterrupted {
+		*err = lostError{}
+	}
+}
+
 // EvaluateFrom judges o's model on images that the attacks crafted on another one, source (a transfer attack: Papernot et al., arXiv 1605.07277;
 // arXiv 1903.12561, Table 6). All images are crafted, also those that source gets wrong as they are, and pgd-N takes all of its N
 // steps instead of stopping at source's first mistake, which would transfer badly. Nothing is saved under way.
-func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (*metrics.Report, error) {
+func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (r *metrics.Report, err error) {
+	defer lost(&err)
 	t, err := newTrial(o, nil)
 	if err != nil {
 		return nil, err
@@ -38,7 +55,8 @@ func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (*metrics.R
 }
 
 // Transfer judges each of the models on images crafted on each of them, by the attacks and on the images of the first one's checkpoint.
-func Transfer(ctx context.Context, paths []string, o EvalOptions) (*metrics.Transfer, error) {
+func Transfer(ctx context.Context, paths []string, o EvalOptions) (out *metrics.Transfer, err error) {
+	defer lost(&err)
 	var models []*trial
 	for i, path := range paths {
 		var like *trial
@@ -52,7 +70,7 @@ func Transfer(ctx context.Context, paths []string, o EvalOptions) (*metrics.Tran
 		}
 		models = append(models, t)
 	}
-	out := &metrics.Transfer{Attacks: models[0].report.Attacks, Accuracy: map[string][][]float64{}, Images: len(models[0].labels)}
+	out = &metrics.Transfer{Attacks: models[0].report.Attacks, Accuracy: map[string][][]float64{}, Images: len(models[0].labels)}
 	for _, source := range models {
 		images, err := source.craft(ctx)
 		if err != nil {
