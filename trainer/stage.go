@@ -304,9 +304,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	if err := p.useModel(st.name); err != nil {
 		return nil, err
 	}
-	p.progress.Start(st.name+" test", p.test.n)
-	acc, err := p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, math.NaN(), 0) })
-	p.progress.Done()
+	acc, err := p.judgeTest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +320,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	}
 	fields := []zap.Field{zap.String("stage", st.name), zap.String("clean", percent(acc.clean))}
 	for _, j := range p.judges {
-		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+		fields = append(fields, zap.String(j.name, percent(acc.robust[j.name])))
 	}
 	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
 	st.saved.Done, st.saved.Result = true, r
