@@ -234,8 +234,13 @@ func TestToPlane(t *testing.T) {
 		w = w.Mul(s.Rand(g, n, d).GtScalar(0.2).To(torch.Float32)) // and many weights 0
 		missing := s.RandN(g, n).MulScalar(4)
 		xs, ws, ms := values(t, x), values(t, w), values(t, missing)
-		for _, norm := range []adversarial.Norm{adversarial.Linf, adversarial.L2} {
-			got := values(t, adversarial.ToPlane(x, w, missing, norm))
+		for k := range 4 {
+			norm := []adversarial.Norm{adversarial.Linf, adversarial.L2}[k%2]
+			toPlane := adversarial.ToPlaneHost
+			if k > 1 {
+				toPlane = adversarial.ToPlaneDev
+			}
+			got := values(t, toPlane(x, w, missing, norm))
 			for i := range n {
 				row := func(v []float32) []float64 {
 					out := make([]float64, d)
@@ -250,9 +255,9 @@ func TestToPlane(t *testing.T) {
 					require.InDelta(t, want[j], got[i*d+j], 2e-6, "%v, row %d, value %d", norm, i, j)
 				}
 			}
-			tiny := adversarial.ToPlane(x, w.MulScalar(1e-25), missing.MulScalar(1e-25), norm) // as a saturated network's gradients are
+			tiny := toPlane(x, w.MulScalar(1e-25), missing.MulScalar(1e-25), norm) // as a saturated network's gradients are
 			requireClose(t, s.FromFloat32(got, n, d), tiny, 1e-5)
-			far := values(t, adversarial.ToPlane(x, w, missing.Sign().MulScalar(1e4), norm)) // cannot be reached
+			far := values(t, toPlane(x, w, missing.Sign().MulScalar(1e4), norm)) // cannot be reached
 			for k, v := range far {
 				way := float64(ms[k/d]) * float64(ws[k])
 				want := 0.0

@@ -55,6 +55,9 @@ func build(key string, s Settings) Attack {
 	case "fgsm":
 		return ascent{name: key, norm: s.Norm, eps: s.Epsilon, step: s.Epsilon, steps: 1, restarts: 1, loss: crossEntropy}
 	case "pgd", "mim":
+		if !s.RandomStart {
+			s.Restarts = 1 // they would all be the same
+		}
 		if tail != "" {
 			tail = "-" + tail
 		}

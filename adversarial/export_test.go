@@ -9,7 +9,8 @@ import (
 // For tests of the parts that attacks are made of.
 var (
 	Into        = into
-	ToPlane     = toPlane
+	ToPlaneHost = toPlaneHost
+	ToPlaneDev  = toPlaneDevice
 	Checkpoints = checkpoints
 	WindowShare = windowShare
 	DLR         = dlr
