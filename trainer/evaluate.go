@@ -94,7 +94,7 @@ type opened struct {
 	path string
 	file *checkpoint.File
 	test *datasets.Set
-	data string // the fingerprint of the data
+	sum  string // the fingerprint of the data
 	devs []torch.Device
 }
 
@@ -125,7 +125,7 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.test, o.data = parts.Test, parts.SHA256
+	o.test, o.sum = parts.Test, parts.SHA256
 	o.devs, err = chooseDevices(device)
 	return o, err
 }

@@ -99,7 +99,7 @@ func openLike(o EvalOptions, like *trial) (*opened, error) {
 		return nil, &InputError{fmt.Errorf("%s is a model of %s with %d classes, and %s one of %s with %d: they cannot be judged on the same images", m.path, m.dataset,
 			m.spec.Classes, like.path, like.dataset, like.spec.Classes)}
 	}
-	m.test, m.data, m.devs = like.test, like.data, like.devs
+	m.test, m.sum, m.devs = like.test, like.sum, like.devs
 	return m, nil
 }
 
@@ -151,7 +151,7 @@ func (t *trial) openState() error {
 	if err != nil {
 		return err
 	}
-	print := fingerprint(sum, t.data, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
+	print := fingerprint(sum, t.sum, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
 	path := cmp.Or(t.options.State, defaultState(t.path, print))
 	t.state, err = openState(path, t.options.State != "", print, t.test.C*t.test.H*t.test.W, t.evaluation)
 	if err == nil && t.state.there {
