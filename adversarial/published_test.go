@@ -1,7 +1,9 @@
 package adversarial_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"testing"
 
@@ -29,6 +31,12 @@ type published struct {
 		Norm          string
 		Steps, Target int
 		Distance      []float64
+	}
+	Square []struct {
+		Norm    string
+		Eps     float64
+		Queries int
+		Fooled  []int // of 100 images, by seed
 	}
 }
 
@@ -105,6 +113,51 @@ func TestFABFindsThePublishedDistances(t *testing.T) {
 				outside := attack(t, s, parse(t, "fab-t-20", adversarial.Settings{Norm: norm, Epsilon: d * 0.999}), f, one)
 				require.False(t, outside.Fooled[0], "%s, image %d at %g", name, i, d)
 			}
+		}
+	})
+}
+
+// sequence is that of scripts/autoattack_vectors.py.
+func sequence(s *torch.Session, seed uint64, shape ...int64) torch.Tensor {
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	v := make([]float32, n)
+	for i := range v {
+		seed = seed*6364136223846793005 + 1442695040888963407
+		v[i] = float32(seed>>40) / (1 << 24)
+	}
+	return s.FromFloat32(v, shape...)
+}
+
+// Square draws other numbers than the published code, so what can be compared is how many of 100 colour images it fools on average.
+func TestSquareFoolsAsManyAsThePublishedCode(t *testing.T) {
+	p := readPublished(t)
+	run(t, func(s *torch.Session) {
+		a := sequence(s, 1, 300, 16).SubScalar(0.5).MulScalar(0.6)
+		w := sequence(s, 2, 16, 5).SubScalar(0.5).MulScalar(2)
+		f := func(x torch.Tensor) torch.Tensor { return x.Flatten().MatMul(a).Tanh().MatMul(w) }
+		b := adversarial.Batch{X: sequence(s, 3, 100, 3, 10, 10), IDs: upTo(100)}
+		s.NoGrad(func() { b.Y = f(b.X).Argmax(1) })
+		require.Len(t, p.Square, 4)
+		for _, c := range p.Square {
+			norm, err := adversarial.ParseNorm(c.Norm)
+			require.NoError(t, err)
+			attack := parse(t, fmt.Sprintf("square-%d", c.Queries), adversarial.Settings{Norm: norm, Epsilon: c.Eps})
+			var ours, theirs float64
+			for seed, n := range c.Fooled {
+				theirs += float64(n) / float64(len(c.Fooled))
+				r, err := attack.Run(context.Background(), f, b, uint64(seed), nil)
+				require.NoError(t, err)
+				for _, yes := range r.Fooled {
+					if yes {
+						ours += 1 / float64(len(c.Fooled))
+					}
+				}
+			}
+			require.InDelta(t, theirs, ours, 3, "%s, %d queries", c.Norm, c.Queries)
+			t.Logf("%s, %d queries: published %.1f, here %.1f of 100", c.Norm, c.Queries, theirs, ours)
 		}
 	})
 }

@@ -37,13 +37,28 @@ type EvalOptions struct {
 	Path              string // a run's folder or a checkpoint file
 	Attacks           []string
 	Epsilon, StepSize float64
-	Limit             int // test images, 0 is all
-	BatchSize         int // 0 is 1000
-	DataDir, Device   string
+	Restarts          int    // of single attacks; 0 is 1
+	Limit             int    // test images, 0 is all
+	BatchSize         int    // on a GPU; 0 is 1000. A CPU takes small chunks, which stay in its cache
+	DataDir, Device   string // Device may name several GPUs, such as cuda:0,cuda:1
 	Workers           int
 	Seed              uint64
 	Console           Console
 	Version           string
+
+	Epsilons  []float64 // a curve of the first attack's accuracy by radius, rising
+	Suspicion bool      // look for signs that attacks failed where the network is not robust
+	State     string    // where the work is saved while it is under way; empty: a place beside the model
+	Files     EvalFiles
+}
+
+// EvalFiles are the files that Evaluate writes; those that are empty are left out.
+type EvalFiles struct {
+	CSV   string // a line for each image
+	Curve string // CSV too
+	// Images is a safetensors file of the adversarial images: images, labels, predictions, broken_by.
+	Images string
+	Grid   string // PNG: original, change and adversarial image of the first that were broken
 }
 
 // PredictOptions of Predict.

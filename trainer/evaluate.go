@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"rapt/admm"
-	"rapt/adversarial"
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
 	"rapt/datasets"
@@ -41,6 +41,21 @@ func ChooseDevice(name string) (torch.Device, error) {
 		return dev, &InputError{fmt.Errorf("there is no device %s: %s", name, why)}
 	}
 	return dev, nil
+}
+
+// chooseDevices reads a list such as cuda:0,cuda:1: an evaluation is shared out over GPUs.
+func chooseDevices(names string) (out []torch.Device, err error) {
+	for _, name := range strings.Split(names, ",") {
+		dev, err := ChooseDevice(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(out, dev) || len(out) > 0 && !(dev.IsCUDA() && out[0].IsCUDA()) {
+			return nil, &InputError{fmt.Errorf("the device %s names %s twice or beside a GPU: one device, or several GPUs such as cuda:0,cuda:1, can be given", names, dev)}
+		}
+		out = append(out, dev)
+	}
+	return out, nil
 }
 
 // CheckpointOf finds the checkpoint that path means: the file itself, or the model that a run's folder ended with.
@@ -79,8 +94,9 @@ type opened struct {
 	path string
 	file *checkpoint.File
 	test *datasets.Set
+	sum  string // the fingerprint of the data
 	note string // on its images
-	dev  torch.Device
+	devs []torch.Device
 }
 
 // openFile reads the checkpoint that path means.
@@ -115,11 +131,11 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.test, o.note = parts.Test, parts.Note
+	o.test, o.sum, o.note = parts.Test, parts.SHA256, parts.Note
 	if err := o.takes(shapeOf(o.test)); err != nil {
 		return nil, err
 	}
-	o.dev, err = ChooseDevice(device)
+	o.devs, err = chooseDevices(device)
 	return o, err
 }
 
@@ -137,8 +153,8 @@ func (o *opened) takes(shape [3]int64) error {
 	return nil
 }
 
-// with loads the checkpoint into a team and runs f.
-func (o *opened) with(workers int, f func(*team, *images) error) error {
+// with loads the checkpoint into a team on a device and runs f.
+func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) error) error {
 	if workers == 0 {
 		workers = runtime.NumCPU()
 	}
@@ -146,7 +162,7 @@ func (o *opened) with(workers int, f func(*team, *images) error) error {
 		return err
 	}
 	build := func(s *torch.Session) (*models.Model, error) { return models.New(s, o.spec, nil) }
-	return gather(o.dev, workers, build, func(t *team) error {
+	return gather(dev, workers, build, func(t *team) error {
 		if err := t.load(o.path, o.file); err != nil {
 			return err
 		}
@@ -156,89 +172,6 @@ func (o *opened) with(workers int, f func(*team, *images) error) error {
 		}
 		return f(t, d)
 	})
-}
-
-// Evaluate measures a checkpoint on its data set's test images: clean and robust accuracy, and sparsity.
-func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
-	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
-	if err != nil {
-		return nil, err
-	}
-	attacks, err := m.chosen(o)
-	if err != nil {
-		return nil, err
-	}
-	report, err := m.report()
-	if err != nil {
-		return nil, err
-	}
-	report.Seed, report.Version, report.DataNote = m.seed, o.Version, m.note
-	if o.Seed != 0 {
-		report.Seed = o.Seed
-	}
-	progress := metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
-	err = m.with(o.Workers, func(t *team, d *images) error {
-		report.Parameters = t.members[0].model.Parameters()
-		progress.Start("eval", d.n)
-		defer progress.Done()
-		batch := o.BatchSize
-		if batch <= 0 {
-			batch = 1000
-		}
-		acc, err := t.measure(ctx, d, attacks, batch, key(report.Seed, "test"), func(done int) { progress.Update(done, math.NaN(), 0) })
-		report.CleanAccuracy, report.RobustAccuracy, report.WorstCaseAccuracy = &acc.clean, acc.robust, &acc.worst
-		return err
-	})
-	return report, err
-}
-
-// Attacks are the attacks that Evaluate runs for o, with all their settings.
-func Attacks(o EvalOptions) ([]adversarial.PGD, error) {
-	file, err := CheckpointOf(o.Path)
-	if err != nil {
-		return nil, err
-	}
-	meta, _, err := checkpoint.ReadHeader(file)
-	if err != nil {
-		return nil, err
-	}
-	d, err := describe(file, meta)
-	if err != nil {
-		return nil, err
-	}
-	return d.chosen(o)
-}
-
-// chosen resolves the attacks asked for. What is not asked for is as in the run that trained the checkpoint.
-func (d described) chosen(o EvalOptions) ([]adversarial.PGD, error) {
-	names := o.Attacks
-	if len(names) == 0 {
-		names = d.names
-	}
-	var out []adversarial.PGD
-	for _, name := range names {
-		steps, err := config.ParseAttack(name)
-		if err != nil {
-			return nil, &InputError{err}
-		}
-		a := d.attack
-		a.Steps = steps
-		size, known := d.steps[name]
-		if o.Epsilon > 0 && o.Epsilon != a.Epsilon {
-			a.Epsilon, known = o.Epsilon, false
-		}
-		if a.StepSize = size; !known {
-			a.StepSize = 2.5 * a.Epsilon / float64(steps) // the config's rule for an attack that it does not describe
-		}
-		if o.StepSize > 0 {
-			a.StepSize = o.StepSize
-		}
-		if a.Norm == adversarial.Linf && a.Epsilon > 1 {
-			return nil, &InputError{fmt.Errorf("epsilon is %g: pixels are in [0,1], did you mean %g/255?", a.Epsilon, a.Epsilon)}
-		}
-		out = append(out, a)
-	}
-	return out, nil
 }
 
 // report is what can be said without running the model.
@@ -288,7 +221,7 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 		return 0, err
 	}
 	out := &checkpoint.File{Metadata: map[string]string{"dataset": m.dataset, "arch": m.spec.Arch, "checkpoint": filepath.Base(m.path)}}
-	err = m.with(1, func(t *team, d *images) error {
+	err = m.with(m.devs[0], 1, func(t *team, d *images) error {
 		lead := t.members[0]
 		var logits []float32
 		batch := o.BatchSize

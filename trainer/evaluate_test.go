@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"rapt/adversarial"
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
 	"rapt/datasets"
@@ -102,19 +101,21 @@ func evaluateOtherwise(t *testing.T, cfg *config.Config) {
 func TestAttacks(t *testing.T) {
 	cfg := trainer.Settings(t, t.TempDir(), "evaluate.attacks=[pgd-40, pgd-2]", "evaluate.epsilon=0.2", "adversary.random_start=false", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0", "data.test_limit=10")
 	run(t, cfg)
-	linf := func(steps int, epsilon, step float64) adversarial.PGD {
-		return adversarial.PGD{Norm: adversarial.Linf, Epsilon: epsilon, StepSize: step, Steps: steps}
+	linf := func(steps int, epsilon, step float64) metrics.Attack {
+		return metrics.Attack{Name: fmt.Sprintf("pgd-%d", steps), Norm: "Linf", Epsilon: epsilon, StepSize: step, Steps: steps}
 	}
+	set := metrics.Attack{Name: "autoattack", Norm: "Linf", Epsilon: 0.2, Parts: []string{"apgd-ce", "apgd-t", "fab-t", "square"}}
 	for name, c := range map[string]struct {
 		ask  trainer.EvalOptions
-		want []adversarial.PGD
+		want []metrics.Attack
 	}{
-		"as it was":                  {trainer.EvalOptions{}, []adversarial.PGD{linf(40, 0.2, 0.0125), linf(2, 0.2, 0.1)}},
-		"one of them":                {trainer.EvalOptions{Attacks: []string{"pgd-2"}}, []adversarial.PGD{linf(2, 0.2, 0.1)}},
-		"another one":                {trainer.EvalOptions{Attacks: []string{"pgd-5"}}, []adversarial.PGD{linf(5, 0.2, 0.1)}},
-		"in another ball":            {trainer.EvalOptions{Attacks: []string{"pgd-2"}, Epsilon: 0.1}, []adversarial.PGD{linf(2, 0.1, 0.125)}},
-		"in the same ball, by value": {trainer.EvalOptions{Attacks: []string{"pgd-2"}, Epsilon: 0.2}, []adversarial.PGD{linf(2, 0.2, 0.1)}},
-		"by another step":            {trainer.EvalOptions{StepSize: 0.03}, []adversarial.PGD{linf(40, 0.2, 0.03), linf(2, 0.2, 0.03)}},
+		"as it was":                  {trainer.EvalOptions{}, []metrics.Attack{linf(40, 0.2, 0.0125), linf(2, 0.2, 0.1)}},
+		"one of them":                {trainer.EvalOptions{Attacks: []string{"pgd-2"}}, []metrics.Attack{linf(2, 0.2, 0.1)}},
+		"another one":                {trainer.EvalOptions{Attacks: []string{"pgd-5"}}, []metrics.Attack{linf(5, 0.2, 0.1)}},
+		"in another ball":            {trainer.EvalOptions{Attacks: []string{"pgd-2"}, Epsilon: 0.1}, []metrics.Attack{linf(2, 0.1, 0.125)}},
+		"in the same ball, by value": {trainer.EvalOptions{Attacks: []string{"pgd-2"}, Epsilon: 0.2}, []metrics.Attack{linf(2, 0.2, 0.1)}},
+		"by another step":            {trainer.EvalOptions{StepSize: 0.03}, []metrics.Attack{linf(40, 0.2, 0.03), linf(2, 0.2, 0.03)}},
+		"a set":                      {trainer.EvalOptions{Attacks: []string{"AutoAttack"}}, []metrics.Attack{set}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.ask.Path = folder(cfg)
@@ -124,7 +125,8 @@ func TestAttacks(t *testing.T) {
 		})
 	}
 	var input *trainer.InputError
-	for text, ask := range map[string]trainer.EvalOptions{"did you mean 8/255?": {Epsilon: 8}, `"fgsm" is not an attack`: {Attacks: []string{"fgsm"}}} {
+	for text, ask := range map[string]trainer.EvalOptions{"did you mean 8/255?": {Epsilon: 8}, `unknown attack "fgsn", did you mean fgsm?`: {Attacks: []string{"fgsn"}},
+		"pgd-2 is asked for twice": {Attacks: []string{"pgd-2", "PGD-2"}}, "cw measures L2, not Linf": {Attacks: []string{"cw"}}} {
 		ask.Path = folder(cfg)
 		_, err := trainer.Attacks(ask)
 		require.ErrorAs(t, err, &input)

@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,7 +23,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	if err := p.useModel(st.name); err != nil {
 		return nil, err
 	}
-	acc, err := p.testNow(ctx, st.name+" test")
+	acc, err := p.judgeTest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	}
 	fields := []zap.Field{zap.String("stage", st.name), zap.String("clean", percent(acc.clean))}
 	for _, j := range p.judges {
-		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+		fields = append(fields, zap.String(j.name, percent(acc.robust[j.name])))
 	}
 	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
 	st.saved.Done, st.saved.Result = true, r
@@ -64,23 +63,16 @@ func (p *pipeline) testLast(ctx context.Context, st *stage) (*metrics.Accuracies
 	if err := p.team.load(path, withAverage(model, state)); err != nil {
 		return nil, err
 	}
-	acc, err := p.testNow(ctx, st.name+" test of last")
+	acc, err := p.judgeTest(ctx)
 	if err != nil {
 		return nil, err
 	}
 	fields := []zap.Field{zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch), zap.Int("best_epoch", st.saved.BestEpoch), zap.String("clean", percent(acc.clean))}
 	for _, j := range p.judges {
-		fields = append(fields, zap.String(j.Name(), percent(acc.robust[j.Name()])))
+		fields = append(fields, zap.String(j.name, percent(acc.robust[j.name])))
 	}
 	p.log.Info("test of the last epoch's model", fields...)
 	return &metrics.Accuracies{CleanAccuracy: acc.clean, RobustAccuracy: acc.robust}, nil
-}
-
-// testNow measures the model in hand on the test set.
-func (p *pipeline) testNow(ctx context.Context, what string) (accuracies, error) {
-	p.progress.Start(what, p.test.n)
-	defer p.progress.Done()
-	return p.team.measure(ctx, p.test, p.judges, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "test"), func(done int) { p.progress.Update(done, math.NaN(), 0) })
 }
 
 // saveDone notes a stage's end beside its last model, which is not the chosen one that is in hand now.

@@ -13,17 +13,17 @@ import (
 // metadata is what a checkpoint's __metadata__ tells eval and PyTorch users.
 func (p *pipeline) metadata(st *stage) map[string]string {
 	c := p.cfg
-	judge := p.attack // the test's ball; all of its attacks have one epsilon
+	epsilon := p.attack.Epsilon // the test's ball; all of its attacks have one
 	var attacks []string
 	for _, j := range p.judges {
-		judge = j
-		attacks = append(attacks, j.Name()+"="+float(j.StepSize))
+		epsilon = j.settings.Epsilon
+		attacks = append(attacks, j.name+"="+float(j.stepSize()))
 	}
 	meta := map[string]string{
 		"format": "pt", "dataset": c.Data.Dataset, "arch": p.spec.Arch, "width": strconv.Itoa(max(p.spec.Width, 1)), "classes": strconv.Itoa(p.spec.Classes),
 		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
-		"norm": judge.Norm.String(), "epsilon": float(judge.Epsilon), "random_start": strconv.FormatBool(judge.RandomStart),
-		"attacks": strings.Join(attacks, ","), // name=step size, ...
+		"norm": p.attack.Norm.String(), "epsilon": float(epsilon), "random_start": strconv.FormatBool(p.attack.RandomStart),
+		"attacks": strings.Join(attacks, ","), // name=step size, ...; 0 where the attack has none
 		"name":    c.Run.Name, "seed": strconv.FormatUint(c.Run.Seed, 10), "data_sha256": p.parts.SHA256,
 		"test_limit": strconv.Itoa(c.Data.TestLimit), "rapt_version": p.options.Version,
 		"input": joined(p.spec.Input[:], func(n int64) string { return strconv.FormatInt(n, 10) }), // channels, height, width
@@ -51,7 +51,7 @@ type described struct {
 	spec                      models.Spec
 	attack                    adversarial.PGD
 	names                     []string           // of the attacks that the run was tested with
-	steps                     map[string]float64 // their step sizes
+	steps                     map[string]float64 // their step sizes, 0 where they have none
 	testLimit                 int
 	seed                      uint64
 	data                      datasets.Options // of its test set, but for Dataset, TestLimit and Seed

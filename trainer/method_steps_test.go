@@ -241,7 +241,7 @@ func TestPatience(t *testing.T) {
 func TestAttackOfTRADES(t *testing.T) {
 	inside(t, func(p *pipeline) {
 		st, m := p.begun(t), p.lead()
-		in := m.prepare(st.target, p.train, first(8), 3)
+		in := m.prepare(st.target, p.train, part{index: first(8), total: 8, seed: 3})
 		near := values(t, in.start.Sub(in.x))
 		mean, square := 0.0, 0.0
 		for _, v := range near {

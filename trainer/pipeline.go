@@ -29,8 +29,8 @@ type pipeline struct {
 	plans   []*pruning // of each step of pruning
 	settled bool       // the plans wait for no weights any more
 	quant   *quantisation
-	attack  adversarial.PGD   // trained against, and validated with
-	judges  []adversarial.PGD // the test's
+	attack  adversarial.PGD // trained against, and validated with
+	judges  []asked         // the test's
 
 	run      *checkpoint.Run
 	log      *zap.Logger
@@ -192,7 +192,11 @@ func (p *pipeline) attacks() error {
 		if err != nil {
 			return p.cfg.Errorf("evaluate.attacks", "%v", err)
 		}
-		p.judges = append(p.judges, adversarial.PGD{Norm: norm, Epsilon: e.Epsilon, StepSize: e.StepSize, Steps: e.Steps, RandomStart: e.RandomStart})
+		j, err := ask(name, adversarial.Settings{Norm: norm, Epsilon: e.Epsilon, StepSize: e.StepSize, RandomStart: e.RandomStart, Classes: p.spec.Classes})
+		if err != nil {
+			return p.cfg.Errorf("evaluate.attacks", "%v", err)
+		}
+		p.judges = append(p.judges, j)
 	}
 	return nil
 }
@@ -353,5 +357,6 @@ func (p *pipeline) modelName() string {
 func (p *pipeline) newReport() *metrics.Report {
 	c := p.cfg
 	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
-		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version, DataNote: p.parts.Note}
+		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version,
+		DataNote: p.parts.Note, Attacks: reports(p.judges)}
 }

@@ -343,7 +343,7 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 		}
 		tested := 0.0
 		for _, j := range p.judges {
-			tested += float64(j.Steps) / float64(p.attack.Steps)
+			tested += j.passes() / float64(p.attack.Steps)
 		}
 		s := metrics.StageTime{Stage: st.name, Epochs: st.conf.Epochs, Steps: steps, StepMS: 1e3 * t.step,
 			Seconds: t.step*float64(steps) + t.image*(float64(validations*p.parts.Validation.N)+tested*float64(p.parts.Test.N))}

@@ -56,7 +56,12 @@ func TestUsageErrorsExitTwoWithOneSentence(t *testing.T) {
 		{"eval x --epsilon 0", []string{"--epsilon is 0, and a number above 0"}},
 		{"eval x --limit ten", []string{`invalid argument "ten" for "--limit" flag: a whole number is needed`}},
 		{"eval x --n_examples=-1", []string{"--limit is -1, and at least 1 is needed"}},
-		{"eval x --attacks fgsm", []string{`--attacks: "fgsm" is not an attack`}},
+		{"eval x --attacks pdg-40", []string{`--attacks: unknown attack "pdg-40", did you mean pgd-40?`}},
+		{"eval x --epsilons 0,eight", []string{`--epsilons holds "eight"`, "2/255"}},
+		{"eval x --curve c.csv", []string{"--curve is c.csv, and --epsilons beside it is needed"}},
+		{"eval x --csv " + empty, []string{"--csv " + empty + " is a folder, and a file is needed"}},
+		{"eval x --grid " + empty + "/no/such.png", []string{"there is no folder " + empty + "/no"}},
+		{"eval x --source y --grid g.png", []string{"--grid is not for --source"}},
 		{"eval " + empty, []string{empty, "best.safetensors"}},
 		{"eval " + empty + "/none", []string{empty + "/none: there is no such checkpoint or run folder"}},
 		{"eval " + truncated, []string{truncated, "truncated"}},
@@ -105,7 +110,7 @@ func TestEveryProblemOfAConfigIsALine(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
-	for _, command := range []string{"", "run", "train", "eval", "sparsity", "predict", "data", "data fetch", "data verify", "doctor"} {
+	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "predict", "data", "data fetch", "data verify", "doctor"} {
 		for _, line := range []string{command + " --help", "help " + command} {
 			code, out, errOut := rapt(strings.Fields(line)...)
 			assert.Zero(t, code, line)

@@ -125,6 +125,8 @@ func TestRunFromEndToEnd(t *testing.T) {
 		assert.Contains(t, errOut, "--overwrite")
 	})
 	t.Run("eval", func(t *testing.T) { evaluates(t, folder, report) })
+	t.Run("eval goes on", func(t *testing.T) { evaluationGoesOn(t, folder) })
+	t.Run("compare and transfer", func(t *testing.T) { comparesAndTransfers(t, folder) })
 	t.Run("sparsity", func(t *testing.T) {
 		code, out, errOut := program(t, "sparsity", folder, "--json")
 		require.Zero(t, code, errOut)
@@ -186,7 +188,7 @@ func evaluates(t *testing.T, folder string, run metrics.Report) {
 	code, out, errOut = program(t, "eval", folder, "--n_examples", "50", "--attacks", "pgd-1,pgd-3", "--epsilon", "8/255", "--step_size", "2/255")
 	require.Zero(t, code, errOut)
 	assert.Contains(t, out, "pgd-3: Linf, epsilon 0.0313725 (8/255), step size 0.00784314 (2/255), 3 steps, random start")
-	assert.Regexp(t, `clean +\d`, out)
+	assert.Regexp(t, `clean +\d+\.\d\d % \(95 %: \d+\.\d\d to \d+\.\d\d\)`, out)
 	assert.Regexp(t, `pgd-1 +\d`, out)
 	assert.Regexp(t, `worst case +\d`, out)
 	assert.Contains(t, out, "pruned 90.00 %, kept 10.00 %")
@@ -201,6 +203,51 @@ func evaluates(t *testing.T, folder string, run metrics.Report) {
 	code, _, errOut = program(t, "eval", folder, "--device", "cuda:63")
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, errOut, "cuda:63")
+}
+
+// evaluationGoesOn terminates an evaluation in its second attack.
+func evaluationGoesOn(t *testing.T, folder string) {
+	args := []string{"eval", folder, "--attacks", "pgd-1,pgd-2000", "--step-size", "0.001", "--state", filepath.Join(t.TempDir(), "state.json")}
+	r := start(t, args...)
+	r.until("after pgd-1: ")
+	require.NoError(t, r.cmd.Process.Signal(syscall.SIGTERM))
+	assert.Equal(t, exitTerminate, r.code())
+	assert.FileExists(t, args[len(args)-1])
+	args[3] = "pgd-1,pgd-3"
+	code, _, errOut := program(t, args...)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errOut, "is the state of an evaluation of another model, or with other images, attacks or seed")
+
+	args[3] = "pgd-1,pgd-2000"
+	code, out, errOut := program(t, append(args, "--json")...)
+	require.Zero(t, code, errOut)
+	assert.Contains(t, errOut, "going on with")
+	assert.NotContains(t, errOut, "after pgd-1: ", "what was done is not done again")
+	assert.NoFileExists(t, args[len(args)-1])
+	code, fresh, errOut := program(t, append(args, "--json")...)
+	require.Zero(t, code, errOut)
+	assert.JSONEq(t, fresh, out)
+}
+
+func comparesAndTransfers(t *testing.T, folder string) {
+	dense := filepath.Join(folder, "checkpoints", "pretrain", "best.safetensors")
+	code, out, errOut := program(t, "compare", dense, folder)
+	require.Zero(t, code, errOut)
+	assert.Regexp(t, `worst case \| +\d+\.\d\d \| +\d+\.\d\d \| +[+-]\d+\.\d\d \| +\d+ \| +\d+ \|`, out)
+	code, out, errOut = program(t, "compare", dense, folder, "--limit", "30", "--json")
+	require.Zero(t, code, errOut)
+	var c metrics.Comparison
+	require.NoError(t, json.Unmarshal([]byte(out), &c))
+	assert.Equal(t, 30, c.Pairs[0].Both+c.Pairs[0].OnlyA+c.Pairs[0].OnlyB+c.Pairs[0].Neither)
+
+	code, out, errOut = program(t, "transfer", dense, folder, "--limit", "30")
+	require.Zero(t, code, errOut)
+	assert.Regexp(t, `crafted on \| +1 % \| +2 %`, out)
+	code, _, errOut = program(t, "eval", folder, "--source", dense, "--limit", "30")
+	require.Zero(t, code, errOut)
+	code, _, errOut = program(t, "transfer", folder)
+	assert.Equal(t, exitUsage, code)
+	assert.Contains(t, errOut, "two or more")
 }
 
 // running is the binary at work, its standard error read line by line.

@@ -3,7 +3,9 @@ package checkpoint
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -303,4 +305,18 @@ func (p headerParser) token() (json.Token, error) {
 		return nil, fmt.Errorf("its header is broken JSON: %w", err)
 	}
 	return tok, nil
+}
+
+// SHA256 is a file's, in hexadecimal.
+func SHA256(path string) (string, error) {
+	f, _, err := open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", osInput(path, "cannot read the checkpoint", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
-	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
+
+	"rapt/adversarial"
 )
 
 // Attack is one evaluation attack, all its settings resolved.
@@ -11,20 +13,23 @@ type Attack struct {
 	Name        string // pgd-40
 	Norm        string // Linf or L2
 	Epsilon     float64
-	StepSize    float64
+	StepSize    float64 // of pgd and mim; 0 for others, as Steps is
 	Steps       int
 	RandomStart bool
 }
 
-var attackName = regexp.MustCompile(`^pgd-([1-9][0-9]{0,5})$`)
+var attackSteps = regexp.MustCompile(`^(?:pgd|mim)-([0-9]+)`)
 
-// ParseAttack reads the name of an evaluation attack: pgd-N, projected gradient descent of N steps (1 to 999999).
+// ParseAttack reads the name of an evaluation attack, one that adversarial.Parse knows. steps is the number in the names of pgd and mim,
+// which go in steps of one length, and 0 for others.
 func ParseAttack(name string) (steps int, err error) {
-	match := attackName.FindStringSubmatch(name)
-	if match == nil {
-		return 0, fmt.Errorf("%q is not an attack: pgd-N is one of N steps, such as pgd-40", clip(name))
+	if _, err := adversarial.Parse(clip(name), adversarial.Settings{Norm: adversarial.L2, Epsilon: 1}); err != nil { // all know L2
+		return 0, err
 	}
-	return strconv.Atoi(match[1])
+	if match := attackSteps.FindStringSubmatch(strings.ToLower(name)); match != nil {
+		return strconv.Atoi(match[1])
+	}
+	return 0, nil
 }
 
 // Attack resolves an evaluation attack by its name, which need not be one of Evaluate.Attacks. The adversary's own attack
@@ -42,6 +47,7 @@ func (c *Config) Attack(name string) (Attack, error) {
 	}
 	a.Epsilon = float64(epsilon)
 	switch {
+	case steps == 0:
 	case c.Evaluate.StepSize != 0:
 		a.StepSize = float64(c.Evaluate.StepSize)
 	case steps == c.Adversary.Steps && epsilon == c.Adversary.Epsilon:

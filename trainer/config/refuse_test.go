@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"rapt/adversarial"
 )
 
 // refusal is what is added to the smallest config, on its line 4, and all that it is refused with.
@@ -122,7 +124,7 @@ func TestWrongValues(t *testing.T) {
 		{"run: {keep_last: 0}", "configs/x.yaml:4: run.keep_last is 0: 2, the newest checkpoint and the one before it, is what is built so far"},
 		{"evaluate: {epsilon: 16}", "configs/x.yaml:4: evaluate.epsilon is 16: pixels are in [0,1], did you mean 16/255?"},
 		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0 is needed"},
-		{"evaluate: {attacks: [fgsm]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: "fgsm" is not an attack: pgd-N is one of N steps, such as pgd-40`},
+		{"evaluate: {attacks: [pdg-40]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: unknown attack "pdg-40", did you mean pgd-40? (known: ` + strings.Join(adversarial.Names(), ", ") + ")"},
 		{"evaluate: {attacks: [pgd-4, pgd-4]}", "configs/x.yaml:4: evaluate.attacks holds pgd-4 twice"},
 		{"evaluate: {baselines: [naturl]}", `configs/x.yaml:4: evaluate.baselines holds "naturl": natural, one_shot, gradual, scratch, mask and lottery are known`},
 		{"evaluate: {baselines: [natural, natural]}", "configs/x.yaml:4: evaluate.baselines holds natural twice"},

@@ -21,6 +21,8 @@ type Progress interface {
 	// Update tells the images done, the mean loss and the accuracy (a fraction); a loss that is not a number is for work
 	// that has none to show.
 	Update(doneImages int, loss, acc float64)
+	// Detail is shown beside the title from the next Update on, such as "812 standing".
+	Detail(text string)
 	// Done removes the bar.
 	Done()
 }
@@ -42,13 +44,14 @@ type barProgress struct {
 	w     io.Writer
 	bar   *progressbar.ProgressBar // nil between epochs
 	title string
+	more  string // the detail
 	total int
 }
 
 func (p *barProgress) Start(title string, totalImages int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.title, p.total = title, max(totalImages, 1)
+	p.title, p.more, p.total = title, "", max(totalImages, 1)
 	p.bar = progressbar.NewOptions(p.total,
 		progressbar.OptionSetWriter(p.w),
 		progressbar.OptionUseANSICodes(true),
@@ -69,12 +72,18 @@ func (p *barProgress) Update(doneImages int, loss, acc float64) {
 	if p.bar == nil {
 		return
 	}
-	text := p.title
+	text := titled(p.title, p.more)
 	if !math.IsNaN(loss) {
-		text = fmt.Sprintf("%s loss %.3f acc %.1f%%", p.title, loss, 100*acc)
+		text += fmt.Sprintf(" loss %.3f acc %.1f%%", loss, 100*acc)
 	}
 	p.bar.Describe(text)
 	p.bar.Set(min(doneImages, p.total)) // a bar that cannot be drawn stops nothing
+}
+
+func (p *barProgress) Detail(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = text
 }
 
 func (p *barProgress) Done() {
@@ -99,7 +108,7 @@ type lineProgress struct {
 	mu          sync.Mutex
 	w           io.Writer
 	now         func() time.Time
-	title       string
+	title, more string
 	total       int
 	began, last time.Time
 }
@@ -107,7 +116,7 @@ type lineProgress struct {
 func (p *lineProgress) Start(title string, totalImages int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.title, p.total = title, totalImages
+	p.title, p.more, p.total = title, "", totalImages
 	p.began = p.now()
 	p.last = p.began
 }
@@ -129,10 +138,23 @@ func (p *lineProgress) Update(doneImages int, loss, acc float64) {
 	if !math.IsNaN(loss) {
 		so = fmt.Sprintf(" loss %.4f, accuracy %.2f %%,", loss, 100*acc)
 	}
-	fmt.Fprintf(p.w, "%s %d/%d images, %.0f images/s,%s %s left\n", p.title, doneImages, p.total, perSecond, so, left)
+	fmt.Fprintf(p.w, "%s %d/%d images, %.0f images/s,%s %s left\n", titled(p.title, p.more), doneImages, p.total, perSecond, so, left)
+}
+
+func (p *lineProgress) Detail(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = text
 }
 
 func (p *lineProgress) Done() {}
+
+func titled(title, more string) string {
+	if more == "" {
+		return title
+	}
+	return title + ", " + more
+}
 
 func (p *lineProgress) Write(b []byte) (int, error) {
 	p.mu.Lock()

@@ -22,6 +22,9 @@ type Report struct {
 	// WorstCaseAccuracy counts a sample only if it is right under every attack.
 	WorstCaseAccuracy *float64 `json:"worst_case_accuracy,omitempty"`
 
+	// Evaluation is what `rapt eval` adds: intervals, classes and more.
+	Evaluation *Evaluation `json:"evaluation,omitempty"`
+
 	// Attacks are the settings behind the robust accuracies.
 	Attacks []Attack `json:"attacks,omitempty"`
 
@@ -37,7 +40,8 @@ type Report struct {
 }
 
 // Attack is an evaluation attack with all its settings. Epsilon and StepSize
-// are in pixels' units, which run from 0 to 1.
+// are in pixels' units, which run from 0 to 1. StepSize and Steps are 0 where the attack's name
+// says all there is, as apgd-ce's does.
 type Attack struct {
 	Name        string  `json:"name"`
 	Norm        string  `json:"norm"` // Linf or L2
@@ -45,6 +49,9 @@ type Attack struct {
 	StepSize    float64 `json:"step_size"`
 	Steps       int     `json:"steps"`
 	RandomStart bool    `json:"random_start"`
+	// Restarts is 0 where there is one. Parts are the attacks of a set such as autoattack, in order.
+	Restarts int      `json:"restarts,omitempty"`
+	Parts    []string `json:"parts,omitempty"`
 }
 
 // StageResult is one stage's outcome, or a baseline's. ImagesPerSecond is

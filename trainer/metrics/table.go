@@ -108,3 +108,29 @@ func seconds(s float64) string {
 	}
 	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
 }
+
+// EvaluationTables writes an evaluation's accuracies by class and, where there is one, its curve by radius.
+func EvaluationTables(w io.Writer, r *Report) {
+	e := r.Evaluation
+	header := table.Row{"class", "images", "clean %"}
+	for _, a := range r.Attacks {
+		header = append(header, a.Name+" %")
+	}
+	t := newTable(w, append(header, "worst case %"))
+	for _, c := range e.Classes {
+		cells := table.Row{c.Class, c.Images, percent(c.Clean)}
+		for _, a := range r.Attacks {
+			cells = append(cells, percent(c.Robust[a.Name]))
+		}
+		t.AppendRow(append(cells, percent(c.WorstCase)))
+	}
+	t.Render()
+	if e.Curve == nil {
+		return
+	}
+	t = newTable(w, table.Row{"epsilon (" + e.Curve.Norm + ")", e.Curve.Attack + " %", "95 % from", "to"})
+	for _, p := range e.Curve.Points {
+		t.AppendRow(table.Row{fmt.Sprintf("%.6g", p.Epsilon), percent(p.Accuracy), percent(p.Interval[0]), percent(p.Interval[1])})
+	}
+	t.Render()
+}
