@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"rapt/adversarial"
+	"rapt/trainer/checkpoint"
 )
 
 // The average after some steps against the same sums in float64, weights and batch norm's statistics alike.
@@ -70,4 +71,20 @@ func TestAverageIsWhatIsJudged(t *testing.T) {
 		assert.Less(t, mean, started)
 		assert.Greater(t, math.Abs(mean-raw), 1e-4)
 	}, "training.ema_decay=0.9", "training.method=natural")
+}
+
+// A stage's last model is judged as its average, as the best one is.
+func TestWithAverage(t *testing.T) {
+	model := &checkpoint.File{Tensors: []checkpoint.Tensor{checkpoint.F32("a", []int64{2}, []float32{1, 2}), checkpoint.F32("b", []int64{1}, []float32{3})}}
+	state := &checkpoint.File{Tensors: []checkpoint.Tensor{checkpoint.F32("a", []int64{2}, []float32{7, 8}), checkpoint.F32("ema.a", []int64{2}, []float32{5, 6})}}
+	got := withAverage(model, state)
+	for i, want := range [][]float32{{5, 6}, {3}} {
+		v, err := got.Tensors[i].Float32s()
+		require.NoError(t, err)
+		assert.Equal(t, want, v)
+	}
+	v, err := model.Tensors[0].Float32s()
+	require.NoError(t, err)
+	assert.Equal(t, []float32{1, 2}, v, "the file itself stays")
+	assert.Equal(t, model.Tensors, withAverage(model, nil).Tensors)
 }

@@ -32,7 +32,8 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 		return nil, err
 	}
 	st.saved.Seconds = before + time.Since(began).Seconds()
-	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses, Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
+	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses,
+		Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
 		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
 	if st.saved.Training > 0 {
 		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training

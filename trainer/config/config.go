@@ -105,7 +105,7 @@ type Training struct {
 	LabelSmoothing Number `yaml:"label_smoothing"` // in [0,1); default 0
 	MixupAlpha     Number `yaml:"mixup_alpha"`     // of the Beta distribution; 0, the default, is no mixup
 	EMADecay       Number `yaml:"ema_decay"`       // of the weights' moving average, in [0,1); 0, the default, is none
-	Patience       int    `yaml:"patience"`        // epochs without a better validation accuracy after which a stage ends, ADMM's apart; 0, the default, is never
+	Patience       int    `yaml:"patience"`        // epochs without a validation accuracy as good as the best, after which a stage ends, if not ADMM's; default 0, never
 }
 
 // Adversary is the attack trained against (PGD; pixels are in [0,1]).

@@ -33,10 +33,12 @@ func (v *checker) training(t *Training) {
 	}
 	quantises := v.cfg.QuantizeADMM.Epochs > 0 || v.cfg.QuantizeRetrain.Epochs > 0
 	if t.EMADecay > 0 && quantises {
-		v.relate("training.ema_decay", "is %v, but an average of weights that are held on levels lies on none: quantise in a run of its own, from model.load", t.EMADecay)
+		v.relate("training.ema_decay", "is %v, but an average of weights that are held on levels lies on none: quantise in a run of its own, from model.load",
+			t.EMADecay)
 	}
 	if t.Method == "fgsm_rs" && quantises {
-		v.relate("training.method", "is fgsm_rs, whose guard cannot bring back weights that are held on levels: quantise with pgd in a run of its own, from model.load")
+		v.relate("training.method",
+			"is fgsm_rs, whose guard cannot bring back weights that are held on levels: quantise with pgd in a run of its own, from model.load")
 	}
 }
 
