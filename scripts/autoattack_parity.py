@@ -14,8 +14,12 @@ clock and of the processor.
 """
 import argparse
 import json
+import os
 import sys
 import time
+
+if "--threads" not in sys.argv:  # OpenBLAS reads this when it is loaded, and knows no other way
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import torch

@@ -35,7 +35,7 @@ TIMEFORMAT='{"seconds": %R, "user": %U, "system": %S}'
 import json, sys
 published, ours, spent = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("published", "rapt", "time"))
 rows = [("clean", published["clean_accuracy"], ours["clean_accuracy"])]
-for theirs, mine in zip(published["attacks"], ours["after"]["autoattack"], strict=True):
+for theirs, mine in zip(published["attacks"], ours["evaluation"]["after"]["autoattack"], strict=True):
     assert theirs["name"] == mine["attack"].split("/")[-1], (theirs, mine)
     rows.append((theirs["name"], theirs["accuracy"], mine["accuracy"]))
 for name, a, b in rows:
