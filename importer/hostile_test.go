@@ -104,6 +104,7 @@ func TestHostilePickles(t *testing.T) {
 		"two lengths":        {dict("w", tensor("K\x00", "K\x04\x85", "K\x01K\x01\x86")), "impossible shape"},
 		"no storage there":   {dict("w", global+"("+storageID("FloatStorage", "../0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), `lacks storage "../0"`},
 		"another size":       {dict("w", global+"("+storageID("DoubleStorage", "0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), "should have 32 bytes and has 16"},
+		"a negated view":     {dict("w", global+"("+storageID("FloatStorage", "0")+"K\x00K\x04\x85K\x01\x85\x89}}"+text("neg")+"\x88stR"), "negated or conjugated"},
 		"an unknown type":    {dict("w", global+"("+storageID("QInt8Storage", "0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), "torch.QInt8Storage is not allowed here"},
 		"no storage":         {dict("w", global+"(NK\x00K\x04\x85K\x01\x85\x89}tR"), "something else than a storage"},
 		"another reference":  {dict("w", text("x")+"Q"), "is no storage of a tensor"},

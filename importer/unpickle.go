@@ -117,7 +117,7 @@ func rebuildTensor(args pickle.Tuple) (any, error) {
 			if s.dtype == "" {
 				return nil, errors.New("a tensor has no type that is known here")
 			}
-			return rebuild(s, s.dtype, args)
+			return rebuild(s, s.dtype, args, 6)
 		}
 	}
 	return nil, errors.New("a tensor is made of something else than a storage, an offset, a shape and strides")
@@ -131,13 +131,19 @@ func rebuildTyped(args pickle.Tuple) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			return rebuild(s, d, args)
+			return rebuild(s, d, args, 7)
 		}
 	}
 	return nil, errors.New("a tensor is made of something else than a storage, an offset, a shape, strides and a type")
 }
 
-func rebuild(s *storage, d checkpoint.DType, args pickle.Tuple) (any, error) {
+// rebuild makes the view. Facts of it, such as that it is one of the numbers negated, stand in the argument at, if it is there.
+func rebuild(s *storage, d checkpoint.DType, args pickle.Tuple, at int) (any, error) {
+	if len(args) > at && args[at] != nil {
+		if facts, ok := args[at].(*pickle.Dict); !ok || len(facts.Pairs) > 0 {
+			return nil, errors.New("a tensor is a negated or conjugated view, which is not read: save a clone of it")
+		}
+	}
 	offset, ok := args[1].(int64)
 	if !ok {
 		return nil, errors.New("a tensor's offset is no whole number")
