@@ -110,7 +110,7 @@ type imageSource interface {
 func openImageSource(source string) (imageSource, error) {
 	info, err := os.Stat(source)
 	if err != nil {
-		return nil, &InputError{Err: err}
+		return nil, inputErrorf("data.dir must be a folder or an archive of images: %w", err)
 	}
 	if info.IsDir() {
 		return listFolder(source)

@@ -91,8 +91,8 @@ def main():
     os.dup2(2, 1)  # whatever else is printed must not mix with the answers
     with tempfile.TemporaryDirectory() as root:
         ops = {"train-step": train_step, "natural-epoch": lambda r: natural_epoch(r, root), "image-folder": decode,
-               "matmul": rate, "conv": rate, "copy": rate, "numpy-percentile": percentile, "admm-update": admm_update, "version": version, "parameters": parameters, "loss": loss,
-               "forget": forget}
+               "matmul": rate, "conv": rate, "copy": rate, "numpy-percentile": percentile, "admm-update": admm_update, "version": version,
+               "parameters": parameters, "loss": loss, "forget": forget}
         for line in sys.stdin:
             try:
                 r = json.loads(line)
