@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"image"
+	"image/png"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,6 +94,24 @@ func TestReferenceReadsMNIST(t *testing.T) {
 		writeIDX(t, filepath.Join(dir, part+"-labels-idx1-ubyte"), part == "train", 0x801, 40)
 	}
 	a, err := c.ask(request{"op": "natural-epoch", "arch": "lenet", "batch": 16, "data": dir, "num_workers": 1, "limit": 20, "repeat": 2})
+	require.NoError(t, err)
+	assert.Len(t, a.Milliseconds, 2)
+}
+
+func TestReferenceReadsImages(t *testing.T) {
+	c, python := reference(t)
+	if exec.Command(python, "-c", "import torchvision").Run() != nil {
+		t.Skip("needs torchvision: apt-get install python3-torchvision")
+	}
+	dir := t.TempDir()
+	for _, class := range []string{"train/a", "train/b", "test/a", "test/b"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, class), 0o755))
+		f, err := os.Create(filepath.Join(dir, class, "1.png"))
+		require.NoError(t, err)
+		require.NoError(t, png.Encode(f, image.NewRGBA(image.Rect(0, 0, 4, 4))))
+		require.NoError(t, f.Close())
+	}
+	a, err := c.ask(request{"op": "image-folder", "data": dir, "num_workers": 1, "limit": 3, "repeat": 2})
 	require.NoError(t, err)
 	assert.Len(t, a.Milliseconds, 2)
 }

@@ -47,6 +47,7 @@ func cpuTasks() []task {
 	}
 	return append(out,
 		task{"startup", (*bench).noBinary, measureStartup},
+		decoding{}.task(), decoding{packed: true}.task(),
 		task{"projection/resnet18_adv/w16", nothing, resnet(16).measureProjection},
 		task{"admm-update/resnet18_adv/w16", nothing, resnet(16).measureUpdate})
 }

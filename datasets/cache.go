@@ -62,7 +62,7 @@ func cached(path, key string, build func(io.WriterAt) (*cacheHeader, error)) (*P
 	if parts, err := openCache(path, key); err == nil {
 		return parts, nil
 	}
-	lock := flock.New(path + ".lock")
+	lock := flock.New(path+".lock", flock.SetPermissions(0o644)) // others may wait for it too
 	if err := lock.Lock(); err != nil {
 		return nil, &cacheDirError{err}
 	}

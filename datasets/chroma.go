@@ -1,10 +1,37 @@
 package datasets
 
-import "image"
+import (
+	"image"
+	"math"
+)
+
+// colours turns YCbCr into RGB by tables in 16.16 fixed point, the luma's with a half for rounding.
+type colours struct{ luma, red, greenB, greenR, blue [256]int32 }
+
+// newColours makes the tables for luma that begins at black and is scaled, and the factors of Cr in red, of Cb and Cr in green (which
+// take away) and of Cb in blue.
+func newColours(black int, scale, red, greenB, greenR, blue float64) *colours {
+	fixed := func(v float64) int32 { return int32(math.Round(v * 65536)) }
+	c := new(colours)
+	for i := range 256 {
+		v := float64(i - 128)
+		c.luma[i] = fixed(scale*float64(i-black)) + 1<<15
+		c.red[i], c.greenB[i], c.greenR[i], c.blue[i] = fixed(red*v), fixed(-greenB*v), fixed(-greenR*v), fixed(blue*v)
+	}
+	return c
+}
+
+// saturate is the whole part of a fixed-point number, within a byte.
+func saturate(v int32) byte {
+	if uint32(v) < 1<<24 {
+		return byte(v >> 16)
+	}
+	return byte(^(v >> 31))
+}
 
 // fromYCbCr converts to RGB. Where chroma was halved it is interpolated with a triangle filter, as libjpeg does ("fancy
 // upsampling"), so that a training image has the colours that PIL gives it; image.YCbCr itself repeats each value.
-func fromYCbCr(m *image.YCbCr, rgb func(y, cb, cr uint8) (r, g, b uint8)) picture {
+func fromYCbCr(m *image.YCbCr, c *colours) picture {
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	p := newPicture(w, h, 4)
 	up := newChroma(m)
@@ -15,9 +42,8 @@ func fromYCbCr(m *image.YCbCr, rgb func(y, cb, cr uint8) (r, g, b uint8)) pictur
 		luma := m.Y[y*m.YStride : y*m.YStride+w]
 		out := p.pix[4*y*w : 4*(y+1)*w]
 		for x, l := range luma {
-			px := out[4*x : 4*x+4]
-			px[0], px[1], px[2] = rgb(l, cb[x], cr[x])
-			px[3] = 255
+			px, v, b, r := out[4*x:4*x+4:4*x+4], c.luma[l], cb[x], cr[x]
+			px[0], px[1], px[2], px[3] = saturate(v+c.red[r]), saturate(v+c.greenB[b]+c.greenR[r]), saturate(v+c.blue[b]), 255
 		}
 	}
 	return p

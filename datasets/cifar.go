@@ -261,6 +261,7 @@ func loadCIFARJPEG(paths []string, o Options) (*Parts, error) {
 	if s := parts.Train; s.Classes != 10 || s.C != 3 || s.H != cifarSide || s.W != cifarSide || parts.Test.N == 0 {
 		return nil, inputErrorf("%s does not hold train and test images of CIFAR-10: 10 classes, 32 by 32, in colour", paths[0])
 	}
-	parts.note("CIFAR-10 is read from " + filepath.Base(paths[0]) + ", which was compressed anew as JPEG: its pixels are not those of the published files, and results may differ")
+	parts.note("CIFAR-10 is read from " + filepath.Base(paths[0]) +
+		", which was compressed anew as JPEG: its pixels are not those of the published files, and results may differ")
 	return parts, nil
 }

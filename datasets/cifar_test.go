@@ -156,6 +156,8 @@ func TestCIFARFormsAreVerified(t *testing.T) {
 	require.ErrorAs(t, err, new(*UncheckedError), "no checksum of the unpacked files is published")
 
 	archive := writeFile(t, "cifar-100-python.tar.gz", []byte("other"))
+	_, err = Verify(archive, "cifar100")
+	require.ErrorAs(t, err, &sum)
 	_, err = Verify(filepath.Dir(archive), "cifar100")
 	require.ErrorAs(t, err, &sum)
 	assert.ErrorContains(t, err, "the file has MD5 795f3202b17cb6bc3d4b771d8c6c9eaf and should have eb9058c3a382ffc7106e4002c42a8d85")

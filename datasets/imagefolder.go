@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is done with an image file that cannot be read (Options.OnError).
@@ -110,7 +111,7 @@ type imageSource interface {
 func openImageSource(source string) (imageSource, error) {
 	info, err := os.Stat(source)
 	if err != nil {
-		return nil, &InputError{Err: err}
+		return nil, inputErrorf("data.dir must be a folder or an archive of images: %w", err)
 	}
 	if info.IsDir() {
 		return listFolder(source)
@@ -138,6 +139,7 @@ const maxImageFile = 64 << 20 // bytes
 type imageFolder struct {
 	root    string
 	files   []string
+	sizes   []int64
 	folders []string
 	sum     string
 }
@@ -171,7 +173,10 @@ func listFolder(root string) (*imageFolder, error) {
 					return err
 				}
 			case isImage:
-				f.files = append(f.files, name)
+				f.files, f.sizes = append(f.files, name), append(f.sizes, info.Size())
+				if !info.Mode().IsRegular() {
+					return inputErrorf("%s is no plain file", f.full(name))
+				}
 				fmt.Fprintf(h, "%q %d %d\n", name, info.Size(), info.ModTime().UnixNano())
 			}
 		}
@@ -192,47 +197,46 @@ func (f *imageFolder) each(ctx context.Context, file func(string, func() ([]byte
 	for _, name := range f.folders {
 		folder(name)
 	}
-	for _, name := range f.files {
+	for i, name := range f.files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := file(name, func() ([]byte, error) { return readImageFile(f.full(name)) }); err != nil {
+		if err := file(name, func() ([]byte, error) { return readImageFile(f.full(name), f.sizes[i]) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func readImageFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, cause(err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, cause(err)
-	case !info.Mode().IsRegular():
-		return nil, errors.New("this is no plain file")
-	}
-	if err := tooLarge(info.Size()); err != nil {
+// readImageFile reads a file of a known size. It asks the system itself: os.Open prepares each file for polling, which for a small
+// image takes longer than to read it.
+func readImageFile(path string, size int64) ([]byte, error) {
+	if err := tooLarge(size); err != nil {
 		return nil, err
 	}
-	raw := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, raw); err != nil {
-		return nil, fmt.Errorf("the file cannot be read to its end (%w)", cause(err))
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
 	}
-	return raw, nil
-}
-
-// cause takes the path out of a file's error: the message names it already.
-func cause(err error) error {
-	var withPath *fs.PathError
-	if errors.As(err, &withPath) {
-		return withPath.Err
+	defer unix.Close(fd)
+	raw := make([]byte, size+1) // one more, to see whether it grew
+	n := 0
+	for n < len(raw) {
+		got, err := unix.Read(fd, raw[n:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n += got; got == 0 || n == int(size) { // what a second look would find is the next start's matter
+			break
+		}
 	}
-	return err
+	if n != int(size) {
+		return nil, fmt.Errorf("the file had %d bytes when the folder was listed, and now has others", size)
+	}
+	return raw[:n], nil
 }
 
 func tooLarge(size int64) error {

@@ -19,7 +19,10 @@ func idxFiles(kind string, content bool, sums [4]string) []publishedFile {
 	for i, f := range []struct {
 		stem, kind string
 		size       int64
-	}{{"train-images", "idx3-ubyte", 47040016}, {"train-labels", "idx1-ubyte", 60008}, {"t10k-images", "idx3-ubyte", 7840016}, {"t10k-labels", "idx1-ubyte", 10008}} {
+	}{
+		{"train-images", "idx3-ubyte", 47040016}, {"train-labels", "idx1-ubyte", 60008},
+		{"t10k-images", "idx3-ubyte", 7840016}, {"t10k-labels", "idx1-ubyte", 10008},
+	} {
 		if !content {
 			f.size = 0
 		}

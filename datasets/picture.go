@@ -31,13 +31,15 @@ type format struct {
 	magic  string // a ? stands for any byte
 	config func(io.Reader) (image.Config, error)
 	decode func(io.Reader) (image.Image, error)
-	yuv    func(y, cb, cr uint8) (r, g, b uint8)
+	yuv    *colours // of YCbCr; nil where there is none
 }
 
+// JPEG's luma and chroma take the whole range (JFIF 1.02). WebP's (RFC 6386, section 9.2) are those of ITU-R BT.601: luma in
+// [16, 235] and chroma in [16, 240].
 var formats = []format{
-	{"\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode, color.YCbCrToRGB},
+	{"\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode, newColours(0, 1, 1.402, 0.344136, 0.714136, 1.772)},
 	{"\x89PNG\r\n\x1a\n", png.DecodeConfig, png.Decode, nil},
-	{"RIFF????WEBP", webp.DecodeConfig, webp.Decode, studioToRGB},
+	{"RIFF????WEBP", webp.DecodeConfig, webp.Decode, newColours(16, 1.164383, 1.596027, 0.391762, 0.812968, 2.017232)},
 }
 
 func formatOf(raw []byte) *format {
@@ -128,16 +130,6 @@ func toPicture(img image.Image, f *format) picture {
 	}
 	return p
 }
-
-// studioToRGB is ITU-R BT.601's conversion of luma in [16, 235] and chroma in [16, 240], which WebP (RFC 6386, section 9.2) has;
-// JPEG's takes the whole range.
-func studioToRGB(y, cb, cr uint8) (r, g, b uint8) {
-	l := 1.164383 * float32(int(y)-16)
-	u, v := float32(int(cb)-128), float32(int(cr)-128)
-	return saturate(l + 1.596027*v), saturate(l - 0.391762*u - 0.812968*v), saturate(l + 2.017232*u)
-}
-
-func saturate(v float32) uint8 { return uint8(min(max(v+0.5, 0), 255)) }
 
 // fit scales the picture so that its shorter side is size, then crops size by size around its centre: torchvision's Resize and
 // CenterCrop. The filter is the triangle, widened where it makes the image smaller (x/image/draw's BiLinear, PIL's BILINEAR).

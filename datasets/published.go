@@ -75,7 +75,15 @@ func (f found) complete() bool { return f.count == len(f.form.files) }
 
 // locate finds a data set's files: the first form that is complete in one folder, so that two versions never mix. Where none
 // is, it is the form that Fetch gets, in the folder that has most of it.
+// dir may also be the one file that has all of a form.
 func (p *published) locate(dir string) found {
+	if isFile(dir) {
+		for _, f := range p.forms {
+			if len(f.files) == 1 && slices.Contains(f.files[0].names, filepath.Base(dir)) {
+				return found{form: f, folder: filepath.Dir(dir), paths: []string{dir}, count: 1}
+			}
+		}
+	}
 	for _, f := range p.forms {
 		if at := p.search(dir, f); at.complete() {
 			return at
@@ -113,12 +121,16 @@ func (p *published) candidates(dir string, f form) []string {
 
 func firstFile(folder string, names []string) string {
 	for _, name := range names {
-		path := filepath.Join(folder, name)
-		if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		if path := filepath.Join(folder, name); isFile(path) {
 			return path
 		}
 	}
 	return ""
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
 }
 
 // missing says which files were not found, where they were looked for and what gets them; nil where all are there.
@@ -143,29 +155,26 @@ func (p *published) missing(dir string, at found) error {
 // load reads the data set.
 func (p *published) load(o Options) (*Parts, error) {
 	dir := ResolveDir(o.Dir)
-	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return p.loadFile(dir, o)
-	}
 	at := p.locate(dir)
+	if !at.complete() && isFile(dir) {
+		return nil, p.foreign(dir)
+	}
 	if err := p.missing(dir, at); err != nil {
 		return nil, err
 	}
 	return at.form.load(at.paths, o)
 }
 
-// loadFile reads the data set from the one file that has all of it, by its name.
-func (p *published) loadFile(path string, o Options) (*Parts, error) {
+// foreign says what file data.dir could have named.
+func (p *published) foreign(path string) error {
 	var names []string
 	for _, f := range p.forms {
 		if len(f.files) == 1 {
-			if slices.Contains(f.files[0].names, filepath.Base(path)) {
-				return f.load([]string{path}, o)
-			}
 			names = append(names, f.files[0].name())
 		}
 	}
 	if names == nil {
-		return nil, inputErrorf("%s is a file: data.dir must be the folder of %s's files", path, p.name)
+		return inputErrorf("%s is a file: data.dir must be the folder of %s's files", path, p.name)
 	}
-	return nil, inputErrorf("%s is none of %s's archives; those are %s", path, p.name, strings.Join(names, ", "))
+	return inputErrorf("%s is none of %s's archives; those are %s", path, p.name, strings.Join(names, ", "))
 }

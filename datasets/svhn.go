@@ -44,11 +44,11 @@ func readSVHN(r *bufio.Reader) (*Set, error) {
 	const side = 32
 	x, y := arrays["X"], arrays["y"]
 	if len(x.dims) != 4 || !slices.Equal(x.dims[:3], []int{side, side, 3}) || x.class != 9 || x.kind != 2 {
-		return nil, fmt.Errorf("X has the shape %v, and should be bytes of the shape [32 32 3 n]", x.dims)
+		return nil, fmt.Errorf("the array X has the shape %v, and should be bytes of the shape [32 32 3 n]", x.dims)
 	}
 	n := x.dims[3]
 	if len(y.dims) != 2 || y.dims[0] != n && y.dims[1] != n || len(y.data)/int(matSizes[y.kind]) != n {
-		return nil, fmt.Errorf("y has the shape %v, and should have [%d 1], a label for each image", y.dims, n)
+		return nil, fmt.Errorf("the array y has the shape %v, and should have [%d 1], a label for each image", y.dims, n)
 	}
 	labels, err := y.whole()
 	if err != nil {

@@ -37,8 +37,13 @@ def train_step(r):
 
 
 def natural_epoch(r, root):
-    import epoch  # needs torchvision, which nothing else here does
+    import epoch  # needs torchvision, which little else here does
     return repeated(r, kept(r, lambda: epoch.Epoch(r, root)).timed)
+
+
+def decode(r):
+    import image_folder  # needs torchvision too
+    return repeated(r, kept(r, lambda: image_folder.Folder(r)).timed)
 
 
 def rate(r):
@@ -85,9 +90,9 @@ def main():
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed must not mix with the answers
     with tempfile.TemporaryDirectory() as root:
-        ops = {"train-step": train_step, "natural-epoch": lambda r: natural_epoch(r, root), "matmul": rate, "conv": rate, "copy": rate,
-               "numpy-percentile": percentile, "admm-update": admm_update, "version": version, "parameters": parameters, "loss": loss,
-               "forget": forget}
+        ops = {"train-step": train_step, "natural-epoch": lambda r: natural_epoch(r, root), "image-folder": decode,
+               "matmul": rate, "conv": rate, "copy": rate, "numpy-percentile": percentile, "admm-update": admm_update, "version": version,
+               "parameters": parameters, "loss": loss, "forget": forget}
         for line in sys.stdin:
             try:
                 r = json.loads(line)

@@ -155,6 +155,20 @@ func TestDrawnDataNeedsNoFetch(t *testing.T) {
 	}
 }
 
+func TestDataStates(t *testing.T) {
+	dir := filepath.Dir(write(t, "cifar10-jpeg.tar.xz", "x"))
+	code, out, errOut := rapt("data", "--dir", dir)
+	assert.Zero(t, code)
+	assert.Empty(t, errOut)
+	assert.Regexp(t, `cifar10 +in .*, in a form of which no checksum is published\n`, out)
+	assert.Regexp(t, `image_folder +your own images`, out)
+	assert.Regexp(t, `svhn +not \(completely\) in .*; get it with: rapt data fetch svhn\n`, out)
+	code, out, errOut = rapt("data", "verify", "cifar10", "--dir", dir)
+	assert.Equal(t, exitUsage, code)
+	assert.Regexp(t, `cifar10-jpeg.tar.xz +unchecked`, out)
+	assert.Contains(t, errOut, "cannot be checked")
+}
+
 func TestVerifyOfWrongContentExitsThree(t *testing.T) {
 	path := write(t, "t10k-labels-idx1-ubyte", "not the labels")
 	dir := filepath.Dir(path)

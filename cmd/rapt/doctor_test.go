@@ -63,6 +63,11 @@ func TestDoctorFindsWhatWillMakeARunFail(t *testing.T) {
 	assert.False(t, m.OK)
 	assert.Equal(t, stateProblem, stateIn(m, "data mnist"))
 
+	config = write(t, "images.yaml", strings.Replace(goodConfig, "digits", "image_folder, dir: nowhere", 1))
+	code, m = doctorJSON(t, config)
+	assert.Equal(t, exitUnproved, code)
+	assert.Equal(t, stateProblem, stateIn(m, "data image_folder"))
+
 	config = write(t, "gpu.yaml", goodConfig+"run: {device: 'cuda:63'}\n")
 	code, m = doctorJSON(t, config)
 	assert.Equal(t, exitUnproved, code)

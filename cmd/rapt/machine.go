@@ -158,6 +158,10 @@ func (m *machine) data(cfg *config.Config) {
 		s, _ := stateOf(name, dir)
 		m.Datasets = append(m.Datasets, s)
 		state, remedy := stateOK, ""
+		if _, err := os.Stat(dir); needed && s.State == "own" && err != nil {
+			m.add(stateProblem, "data "+name, "set data.dir to the folder or archive of your images", "%v", err)
+			continue
+		}
 		switch {
 		case s.OK:
 		case s.State == "missing" && !needed, s.State == "unchecked":

@@ -79,6 +79,10 @@ func TestDefaultsForOtherSets(t *testing.T) {
 	assert.Equal(t, Stage{Epochs: 1, Optimizer: "sgd", LR: 0.1, Momentum: 0.9, WeightDecay: 5e-4, LRSchedule: "constant", Gamma: 0.1}, cfg.Pretrain)
 	assert.Equal(t, 20, cfg.ADMM.UpdateEvery)
 
+	cfg = parse(t, "data: {dataset: fashion_mnist}\nmodel: {arch: lenet}\npretrain: {epochs: 1}\n")
+	assert.Equal(t, Adversary{"Linf", 0.1, 0.01, 40, true, "ce", "eval"}, cfg.Adversary)
+	assert.Equal(t, "adam", cfg.Pretrain.Optimizer)
+
 	cfg = parse(t, "data: {dataset: cifar10}\nmodel: {arch: lenet}\npretrain: {epochs: 1}\nadversary: {norm: L2}\n")
 	assert.Equal(t, Adversary{"L2", 128.0 / 255, 15.0 / 255, 10, true, "ce", "eval"}, cfg.Adversary)
 }

@@ -134,18 +134,24 @@ func TestWrongValues(t *testing.T) {
 
 func TestWrongDataAndModel(t *testing.T) {
 	for text, want := range map[string]string{
-		"model: {arch: lenet}":                                                    "configs/x.yaml: data.dataset is missing: the name of a data set such as digits or mnist is needed",
-		"data: {dataset: }\nmodel: {arch: lenet}":                                 "configs/x.yaml:2: data.dataset is missing: the name of a data set such as digits or mnist is needed",
-		"data: {dataset: mnist}":                                                  "configs/x.yaml: model.arch is missing: the name of an architecture such as lenet_adv is needed",
-		"data: {dataset: m}\nmodel: {arch: a, width: 0}":                          "configs/x.yaml:3: model.width is 0: at least 1 is needed",
-		"data: {dataset: m}\nmodel: {arch: a, init: he}":                          `configs/x.yaml:3: model.init is "he": one of default, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal is needed`,
-		"model: {arch: a}\ndata: {dataset: m, validation: 0}":                     "configs/x.yaml:3: data.validation is 0: a fraction of the training images (0.05) or how many of them (3000) is needed",
-		"model: {arch: a}\ndata: {dataset: m, validation: 1.5}":                   "configs/x.yaml:3: data.validation is 1.5: a fraction of the training images (0.05) or how many of them (3000) is needed",
-		"model: {arch: a}\ndata: {dataset: m, validation: 300, train_limit: 300}": "configs/x.yaml:3: data.validation is 300: data.train_limit leaves 300 images, and some are needed to train on",
-		"model: {arch: a}\ndata: {dataset: m, train_limit: -1}":                   "configs/x.yaml:3: data.train_limit is -1: at least 0 is needed",
-		"model: {arch: a}\ndata: {dataset: m, test_limit: -1}":                    "configs/x.yaml:3: data.test_limit is -1: at least 0 is needed",
-		"model: {arch: a}\ndata: {dataset: m, batch_size: 0}":                     "configs/x.yaml:3: data.batch_size is 0: at least 1 is needed",
-		"model: {arch: a}\ndata: {dataset: m, eval_batch_size: 0}":                "configs/x.yaml:3: data.eval_batch_size is 0: at least 1 is needed",
+		"model: {arch: lenet}":                                                      "configs/x.yaml: data.dataset is missing: the name of a data set such as digits or mnist is needed",
+		"data: {dataset: }\nmodel: {arch: lenet}":                                   "configs/x.yaml:2: data.dataset is missing: the name of a data set such as digits or mnist is needed",
+		"data: {dataset: mnist}":                                                    "configs/x.yaml: model.arch is missing: the name of an architecture such as lenet_adv is needed",
+		"data: {dataset: m}\nmodel: {arch: a, width: 0}":                            "configs/x.yaml:3: model.width is 0: at least 1 is needed",
+		"data: {dataset: m}\nmodel: {arch: a, init: he}":                            `configs/x.yaml:3: model.init is "he": one of default, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal is needed`,
+		"model: {arch: a}\ndata: {dataset: m, validation: 0}":                       "configs/x.yaml:3: data.validation is 0: a fraction of the training images (0.05) or how many of them (3000) is needed",
+		"model: {arch: a}\ndata: {dataset: m, validation: 1.5}":                     "configs/x.yaml:3: data.validation is 1.5: a fraction of the training images (0.05) or how many of them (3000) is needed",
+		"model: {arch: a}\ndata: {dataset: m, validation: 300, train_limit: 300}":   "configs/x.yaml:3: data.validation is 300: data.train_limit leaves 300 images, and some are needed to train on",
+		"model: {arch: a}\ndata: {dataset: m, train_limit: -1}":                     "configs/x.yaml:3: data.train_limit is -1: at least 0 is needed",
+		"model: {arch: a}\ndata: {dataset: m, test_limit: -1}":                      "configs/x.yaml:3: data.test_limit is -1: at least 0 is needed",
+		"model: {arch: a}\ndata: {dataset: image_folder}":                           "configs/x.yaml: data.dir is missing: image_folder needs the folder, .tar, .tar.gz or .tar.xz that holds a folder of images a class",
+		"model: {arch: a}\ndata: {dataset: image_folder, dir: d, size: 5000}":       "configs/x.yaml:3: data.size is 5000: a side of 1 to 4096 pixels, or 0 for the images' own, is needed",
+		"model: {arch: a}\ndata: {dataset: image_folder, dir: d, test_fraction: 1}": "configs/x.yaml:3: data.test_fraction is 1: a number from 0 to below 1 is needed",
+		"model: {arch: a}\ndata: {dataset: m, size: 32}":                            "configs/x.yaml:3: data.size is 32: only the images of image_folder are scaled",
+		"model: {arch: a}\ndata: {dataset: m, test_fraction: 0.1}":                  "configs/x.yaml:3: data.test_fraction is 0.1: m has a test set of its own; only image_folder may not",
+		"model: {arch: a}\ndata: {dataset: m, on_error: skipp}":                     `configs/x.yaml:3: data.on_error is "skipp": one of refuse, skip is needed; did you mean "skip"?`,
+		"model: {arch: a}\ndata: {dataset: m, batch_size: 0}":                       "configs/x.yaml:3: data.batch_size is 0: at least 1 is needed",
+		"model: {arch: a}\ndata: {dataset: m, eval_batch_size: 0}":                  "configs/x.yaml:3: data.eval_batch_size is 0: at least 1 is needed",
 	} {
 		assert.Equal(t, []string{want}, problemsOf(t, "pretrain: {epochs: 1}\n"+text), text)
 	}
