@@ -68,12 +68,12 @@ func TestWrongSweeps(t *testing.T) {
 	for text, want := range map[string]string{
 		"grid: {run.seed: [1]}":                                   "config is missing",
 		"config: base.yaml\ngrid: {}":                             "grid is empty",
-		"config: base.yaml\ngrid: [1]":                            "sizes.yaml:2: grid is a list: a mapping such as",
+		"config: base.yaml\ngrid: [1]":                            "sizes.yaml:2: grid is [1]: a mapping such as",
 		"config: base.yaml\ngrid: {run.seed: 3}":                  `grid.run.seed is "3": a list of values`,
 		"config: base.yaml\ngrid: {run.seed: []}":                 "a list of values",
 		"config: base.yaml\ngrid: {run.name: [a, b]}":             "run.name is the sweep's own to give",
 		"config: base.yaml\ngrid: {run.seed: [1]}\nbase: x":       `unknown key "base"`,
-		"config: [a]\ngrid: {run.seed: [1]}":                      "config is a list: the path of a config",
+		"config: [a]\ngrid: {run.seed: [1]}":                      "config is [a]: the path of a config",
 		"config: base.yaml\ngrid: {run.seed: [1], run.seed: [2]}": "given twice",
 		"": "the sweep is empty",
 	} {
@@ -87,5 +87,5 @@ func TestWrongSweeps(t *testing.T) {
 	s, err = config.LoadSweep(sweepFile(t, "config: base.yaml\ngrid: {run.sed: [1, 2]}"))
 	require.NoError(t, err)
 	_, err = s.Load(1, nil)
-	require.ErrorContains(t, err, `--set run.sed=2: unknown key "run.sed"; did you mean "run.seed"?`)
+	require.ErrorContains(t, err, `--set run.sed=2: unknown key "run.sed"; did you mean "seed"?`)
 }
