@@ -42,7 +42,7 @@ clean accuracy, robust accuracy and sparsity.`,
 	root.SetGlobalNormalizationFunc(normalize)
 	root.SetFlagErrorFunc(a.flagError)
 	root.AddCommand(a.runCommand(), a.trainCommand(), a.evalCommand(), a.compareCommand(), a.transferCommand(), a.sparsityCommand(), a.predictCommand(), a.planCommand(),
-		a.importCommand(), a.modelsCommand(), a.dataCommand(), a.doctorCommand(), a.versionCommand())
+		a.sweepCommand(), a.importCommand(), a.modelsCommand(), a.dataCommand(), a.doctorCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	root.SetOut(a.out)
 	root.SetErr(a.err)

@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"rapt/trainer"
-	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
 
@@ -20,12 +21,36 @@ var stages = []string{"pretrain", "admm", "retrain", "quantize_admm_1", "quantiz
 type runFlags struct {
 	sets      []string
 	overwrite bool
+	index     int  // of a sweep's point; negative: not given
+	requeue   bool // have Slurm start the job again where its time is up
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "override a key of the config: section.key=value (may be repeated)")
 	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "begin anew where the run's folder holds a run")
+	f.index = -1
 }
+
+// addJob adds the flags of a job that a scheduler runs.
+func (f *runFlags) addJob(cmd *cobra.Command) {
+	cmd.Flags().Var((*arrayIndex)(&f.index), "array-index", "which point of a sweep (default: $SLURM_ARRAY_TASK_ID or $JOB_COMPLETION_INDEX)")
+	cmd.Flags().BoolVar(&f.requeue, "requeue", false, "on SIGUSR1, which Slurm sends before the time is up, save and have Slurm requeue the job")
+}
+
+// arrayIndex is a flag that takes a whole number from 0 on.
+type arrayIndex int
+
+func (i *arrayIndex) Set(text string) error {
+	v, err := strconv.Atoi(text)
+	if err != nil || v < 0 {
+		return fmt.Errorf("a whole number from 0 on is needed")
+	}
+	*i = arrayIndex(v)
+	return nil
+}
+
+func (i *arrayIndex) String() string { return "" }
+func (i *arrayIndex) Type() string   { return "index" }
 
 func (a *app) runCommand() *cobra.Command {
 	var flags runFlags
@@ -33,15 +58,20 @@ func (a *app) runCommand() *cobra.Command {
 		Use:   "run CONFIG",
 		Short: "Pretrain, prune and quantise with ADMM, retrain and evaluate; go on where it stopped",
 		Long: `Does all stages that the config gives epochs to, then evaluates. What it writes is in the folder run.out_dir/run.name.
-The same command goes on with an unfinished run and shows the result of a finished one.`,
+The same command goes on with an unfinished run and shows the result of a finished one. CONFIG may be a sweep (see rapt sweep --help).`,
 		Example: `  rapt run configs/quickstart.yaml
   rapt run configs/mnist.yaml --set prune.sparsity_type=filter --set prune.ratio=0.5 --set run.name=mnist-filter`,
 		Args: positional("CONFIG"),
 		RunE: a.interruptible(func(ctx context.Context, _ *cobra.Command, args []string) error {
-			return a.pipeline(ctx, args[0], flags, nil)
+			err := a.pipeline(ctx, args[0], flags, nil)
+			if flags.requeue && errors.Is(err, trainer.ErrInterrupted) {
+				a.requeue()
+			}
+			return err
 		}),
 	}
 	flags.add(cmd)
+	flags.addJob(cmd)
 	return cmd
 }
 
@@ -76,7 +106,7 @@ func not(value string) string {
 
 // pipeline runs the stages of a config; none named is all of them and the evaluation.
 func (a *app) pipeline(ctx context.Context, path string, flags runFlags, only []string) error {
-	cfg, err := config.Load(path, flags.sets)
+	cfg, err := flags.load(path)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -16,8 +18,11 @@ const (
 	exitTerminate = 128 + int(syscall.SIGTERM) // 143, of SIGUSR1 too, which Slurm sends before the time is up
 )
 
-// caught remembers the exit code that the first signal asks for.
-type caught struct{ exit atomic.Int32 }
+// caught remembers the exit code that the first signal asks for, and whether it was the one that warns of a time limit.
+type caught struct {
+	exit   atomic.Int32
+	timeUp atomic.Bool
+}
 
 func (c *caught) code() int {
 	if code := int(c.exit.Load()); code != 0 {
@@ -63,9 +68,29 @@ func (a *app) onSignal(s os.Signal, cancel context.CancelFunc) {
 		if s == syscall.SIGINT {
 			hint = "; once more ends it at once"
 		}
+		a.signal.timeUp.Store(s == syscall.SIGUSR1)
 		fmt.Fprintf(a.err, "rapt: %v: stopping at the next step%s\n", s, hint)
 		cancel()
 	} else if s == syscall.SIGINT {
 		os.Exit(exitInterrupt)
 	}
+}
+
+// requeue has Slurm start the job again, once all is saved. Only the warning of a time limit asks for that: what scancel ends stays ended,
+// and a job that is preempted is requeued by Slurm itself.
+func (a *app) requeue() {
+	job := slurmJob(os.Getenv)
+	switch {
+	case !a.signal.timeUp.Load():
+		return
+	case job == "":
+		fmt.Fprintln(a.err, "rapt: --requeue: this is no Slurm job (SLURM_JOB_ID is not set): start the same command again")
+		return
+	}
+	out, err := exec.Command("scontrol", "requeue", job).CombinedOutput()
+	if err != nil {
+		fmt.Fprintf(a.err, "rapt: --requeue: scontrol requeue %s: %v: %s\n", job, err, strings.TrimSpace(string(out)))
+		return
+	}
+	fmt.Fprintf(a.err, "rapt: job %s is requeued\n", job)
 }

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"rapt/trainer/config"
+)
+
+// load reads a config, or the point of a sweep that --array-index or the scheduler names.
+func (f *runFlags) load(path string) (*config.Config, error) {
+	if !config.IsSweep(path) {
+		if f.index >= 0 {
+			return nil, usagef("--array-index is %d, but %s is no sweep: it has no grid", f.index, path)
+		}
+		return config.Load(path, f.sets)
+	}
+	sweep, err := config.LoadSweep(path)
+	if err != nil {
+		return nil, err
+	}
+	index := f.index
+	if index < 0 {
+		if index, err = scheduledIndex(os.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	if index < 0 {
+		return nil, usagef("%s is a sweep of %d points: --array-index 0 to %d says which (rapt sweep %s lists them)", path, sweep.N(), sweep.N()-1, path)
+	}
+	return sweep.Load(index, f.sets)
+}
+
+// scheduledIndex is a job array's or an indexed Job's index, -1 where there is none.
+func scheduledIndex(env func(string) string) (int, error) {
+	for _, name := range []string{"SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"} {
+		text := env(name)
+		if text == "" {
+			continue
+		}
+		index, err := strconv.Atoi(text)
+		if err != nil || index < 0 {
+			return 0, usagef("%s is %q: a whole number from 0 on is needed", name, text)
+		}
+		return index, nil
+	}
+	return -1, nil
+}
+
+func (a *app) sweepCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sweep SWEEP",
+		Short: "List the points of a sweep and how far each is",
+		Long: `A sweep's file names a config and a grid of values for some of its keys; its points are all combinations. Each is a run of its own,
+rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT.`,
+		Example: `  rapt sweep deploy/sweep.yaml
+  sbatch --array=0-$(($(rapt sweep deploy/sweep.yaml --json | jq .points) - 1)) deploy/slurm/sweep.sbatch deploy/sweep.yaml`,
+		Args: positional("SWEEP"),
+		RunE: a.body(func(_ *cobra.Command, args []string) error { return a.listSweep(args[0]) }),
+	}
+}
+
+// sweepPoint is a point in --json. State is new, unfinished or done.
+type sweepPoint struct {
+	config.Point
+	Folder string `json:"folder"`
+	State  string `json:"state"`
+}
+
+func (a *app) listSweep(path string) error {
+	sweep, err := config.LoadSweep(path)
+	if err != nil {
+		return err
+	}
+	rows := []sweepPoint{}
+	for i := range sweep.N() {
+		point, err := sweep.Point(i)
+		if err != nil {
+			return err
+		}
+		cfg, err := sweep.Load(i, nil)
+		if err != nil {
+			return err
+		}
+		row := sweepPoint{Point: point, Folder: filepath.Join(cfg.Run.OutDir, cfg.Run.Name), State: "new"}
+		for file, state := range map[string]string{"DONE": "done", "config.yaml": "unfinished"} {
+			if _, err := os.Stat(filepath.Join(row.Folder, file)); err == nil && row.State != "done" {
+				row.State = state
+			}
+		}
+		rows = append(rows, row)
+	}
+	if a.json {
+		return a.writeJSON(map[string]any{"sweep": path, "config": sweep.Config, "points": len(rows), "runs": rows})
+	}
+	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", r.Index, r.State, strings.Join(r.Sets, " "), r.Folder)
+	}
+	return w.Flush()
+}
+
+// slurmJob is the name by which scontrol knows the present job; empty outside Slurm.
+func slurmJob(env func(string) string) string {
+	id := env("SLURM_JOB_ID")
+	if array, task := env("SLURM_ARRAY_JOB_ID"), env("SLURM_ARRAY_TASK_ID"); array != "" && task != "" {
+		id = array + "_" + task
+	}
+	for _, c := range id {
+		if c != '_' && (c < '0' || c > '9') {
+			return ""
+		}
+	}
+	return id
+}

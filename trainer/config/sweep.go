@@ -1,0 +1,197 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Sweep is a file of many runs: a config and, for some of its keys, the values that they take. The runs are all combinations, the last
+// key's values changing fastest:
+//
+//	config: mnist.yaml                # beside the sweep's file, or an absolute path
+//	grid:
+//	  model.width: [4, 8]
+//	  prune.ratio: [0.5, 0.75]
+//	  run.seed: [1, 2, 3]
+type Sweep struct {
+	Config string // the config's path
+	name   string // the file's base name
+	keys   []sweepKey
+}
+
+type sweepKey struct {
+	name   string
+	values []*yaml.Node
+}
+
+// Point is one run of a sweep.
+type Point struct {
+	Index int      `json:"index"`
+	Name  string   `json:"name"` // the run's name, which tells the point: 03-width8-seed1
+	Sets  []string `json:"sets"` // its overrides, as in --set
+}
+
+// maxPoints catches a slip: nobody waits for so many runs.
+const maxPoints = 100000
+
+var sweepFile = fileKind{"sweep", "config and grid are needed", "it needs config, the path of a config, and grid, such as {run.seed: [1, 2, 3]}"}
+
+// IsSweep tells whether the file at path is a sweep's: whether it has a grid. A file that cannot be read is none.
+func IsSweep(path string) bool {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	root, fault := parseFile(data, sweepFile)
+	if fault != nil {
+		return false
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if resolve(root.Content[i]).Value == "grid" {
+			return true
+		}
+	}
+	return false
+}
+
+// LoadSweep reads a sweep's file. What is wrong with it comes back as one *Error; the config and the points are checked when they are
+// loaded.
+func LoadSweep(path string) (*Sweep, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(path, "sweep", err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil {
+		return nil, unreadable(path, "sweep", err)
+	}
+	root, fault := parseFile(data, sweepFile)
+	if fault != nil {
+		return nil, &Error{Problems: []string{fault.prefix(path) + fault.text}}
+	}
+	d := &decoder{cfg: &Config{}, problems: problems{name: path}}
+	s := &Sweep{name: baseName(path)}
+	d.mapping(root, "", func(key string, at origin, value *yaml.Node) {
+		switch {
+		case key == "config" && value.Kind == yaml.ScalarNode && value.Value != "":
+			s.Config = value.Value
+			if !filepath.IsAbs(s.Config) {
+				s.Config = filepath.Join(filepath.Dir(path), s.Config)
+			}
+		case key == "config":
+			d.problems.add(at, "config %s: the path of a config is needed", describe(value))
+		case key == "grid" && value.Kind == yaml.MappingNode:
+			d.mapping(value, "grid.", func(key string, at origin, value *yaml.Node) { s.key(d, key, at, value) })
+		case key == "grid":
+			d.problems.add(at, "grid %s: a mapping such as {run.seed: [1, 2, 3]} is needed", describe(value))
+		default:
+			d.problems.add(at, "unknown key %q; config and grid are the keys of a sweep", clip(key))
+		}
+	})
+	s.whole(d)
+	if err := d.problems.err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Sweep) key(d *decoder, key string, at origin, value *yaml.Node) {
+	switch {
+	case key == "run.name" || key == "run.out_dir":
+		d.problems.add(at, "%s is the sweep's own to give: each run's folder is named after its point", key)
+	case value.Kind != yaml.SequenceNode || len(value.Content) == 0:
+		d.problems.add(at, "grid.%s %s: a list of values such as [1, 2, 3] is needed", clip(key), describe(value))
+	default:
+		s.keys = append(s.keys, sweepKey{key, value.Content})
+	}
+}
+
+func (s *Sweep) whole(d *decoder) {
+	if len(d.problems.list) > 0 {
+		return
+	}
+	if s.Config == "" {
+		d.problems.add(origin{}, "config is missing: the path of a config is needed")
+	}
+	if len(s.keys) == 0 {
+		d.problems.add(origin{}, "grid is empty: keys with lists of values are needed, such as run.seed: [1, 2, 3]")
+	}
+	if n := s.N(); n > maxPoints {
+		d.problems.add(origin{}, "grid has more than %d points", maxPoints)
+	}
+}
+
+// N is the number of points.
+func (s *Sweep) N() int {
+	n := 1
+	for _, k := range s.keys {
+		if n *= len(k.values); n > maxPoints {
+			return n
+		}
+	}
+	return n
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9.+=_-]+`)
+
+// Point is run i, from 0. The same sweep gives the same point whenever it is asked.
+func (s *Sweep) Point(i int) (Point, error) {
+	n := s.N()
+	if i < 0 || i >= n {
+		return Point{}, &Error{Problems: []string{fmt.Sprintf("the sweep %s has %d points, 0 to %d: there is no %d", s.name, n, n-1, i)}}
+	}
+	p := Point{Index: i}
+	parts := []string{fmt.Sprintf("%0*d", len(fmt.Sprint(n-1)), i)}
+	rest := n
+	for _, k := range s.keys {
+		rest /= len(k.values)
+		value := resolve(k.values[i/rest%len(k.values)])
+		text, err := yamlText(value)
+		if err != nil {
+			return Point{}, &Error{Problems: []string{fmt.Sprintf("the sweep %s: %s: %v", s.name, k.name, err)}}
+		}
+		p.Sets = append(p.Sets, k.name+"="+text)
+		if value.Kind == yaml.ScalarNode {
+			parts = append(parts, k.name[strings.LastIndexByte(k.name, '.')+1:]+notInNames.ReplaceAllString(value.Value, "_"))
+		}
+	}
+	p.Name = strings.Join(parts, "-")
+	if len(p.Name) > 200 {
+		p.Name = p.Name[:200]
+	}
+	return p, nil
+}
+
+// yamlText writes a value in one line.
+func yamlText(node *yaml.Node) (string, error) {
+	if node.Kind == yaml.ScalarNode {
+		return node.Value, nil
+	}
+	flow := *node
+	flow.Style = yaml.FlowStyle
+	flow.Content = slices.Clone(node.Content)
+	text, err := yaml.Marshal(&flow)
+	return strings.TrimSpace(strings.ReplaceAll(string(text), "\n", " ")), err
+}
+
+// Load is the config of point i, with further overrides. Its folder is run.out_dir/SWEEP/POINT.
+func (s *Sweep) Load(i int, sets []string) (*Config, error) {
+	p, err := s.Point(i)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := Load(s.Config, append(slices.Clone(sets), p.Sets...))
+	if err != nil {
+		return nil, err
+	}
+	cfg.Run.OutDir, cfg.Run.Name = filepath.Join(cfg.Run.OutDir, s.name), p.Name
+	return cfg, nil
+}
