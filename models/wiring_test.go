@@ -57,26 +57,35 @@ func TestWiringHoldsInEveryNetwork(t *testing.T) {
 	for _, arch := range models.Names() {
 		for _, input := range models.InputsOf(arch) {
 			switch arch {
-			case "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet101", "resnet152":
+			case "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet101", "resnet152", "resnet18_adv_wide":
 				continue // the descriptions of vgg16_adv, resnet18_adv and resnet50 with other counts and widths
 			case "lenet", "lenet_bn", "lenet_adv", "vgg16_1by8", "vgg16_1by16", "vgg16_1by32", "vgg16_adv", "vgg16_ori_adv":
 			default:
 				input = [3]int64{3, 8, 8} // the wires are the same, and it takes less time
 			}
+			sp := models.Spec{Arch: arch, Classes: 10, Input: input}
+			if !isWired(t, sp) {
+				none = append(none, arch)
+				continue
+			}
 			run(t, func(s *torch.Session) {
-				m, err := models.New(s, models.Spec{Arch: arch, Classes: 10, Input: input}, nil)
+				m, err := models.New(s, sp, nil)
 				require.NoError(t, err)
 				require.NoError(t, modelstest.Fill(s, m))
-				wires := models.Wiring(m)
-				if len(wires) == 0 {
-					none = append(none, arch)
-					return
-				}
-				checkWires(t, s, m, wires)
+				checkWires(t, s, m, models.Wiring(m))
 			})
 		}
 	}
 	assert.Equal(t, unwired, none)
+}
+
+func isWired(t *testing.T, sp models.Spec) (yes bool) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{ShapesOnly: true}, func(s *torch.Session) error {
+		m, err := models.New(s, sp, nil)
+		yes = err == nil && len(models.Wiring(m)) > 0
+		return err
+	}))
+	return yes
 }
 
 func checkWires(t *testing.T, s *torch.Session, m *models.Model, wires []models.Wire) {

@@ -149,7 +149,7 @@ func TestMetadata(t *testing.T) {
 		assert.Equal(t, map[string]string{
 			"format": "pt", "dataset": "digits", "arch": "lenet_adv", "width": "2", "classes": "10", "method": "pgd", "stage": stage, "epoch": epoch,
 			"sparsity_type": "irregular", "norm": "L2", "epsilon": "1.5", "random_start": "true", "attacks": "pgd-40=0.09375,pgd-2=0.1", "name": "tiny",
-			"seed": "1", "data_sha256": parts.SHA256, "test_limit": "40", "rapt_version": "v-test"}, f.Metadata)
+			"seed": "1", "data_sha256": parts.SHA256, "test_limit": "40", "rapt_version": "v-test", "input": "1,28,28"}, f.Metadata)
 	}
 }
 
@@ -283,6 +283,10 @@ func TestNothingToEvaluate(t *testing.T) {
 		"broken.safetensors":                           broken,
 		`no "dataset" in its metadata`:                 altered(t, good, func(f *checkpoint.File) { delete(f.Metadata, "dataset") }),
 		`"width" in its metadata is "wide"`:            with("width", "wide"),
+		`"input" in its metadata is "28x28"`:           with("input", "28x28"),
+		`"mean" in its metadata is "dark"`:             with("mean", "dark"),
+		"got 1 and 0":                                  with("mean", "0.1"),
+		"lenet_adv takes images of 1 x 28 x 28, not":   with("input", "3,32,32"),
 		`unknown architecture "resnet"`:                with("arch", "resnet"),
 		`unknown data set "letters"`:                   with("dataset", "letters"),
 		`"attacks" in its metadata is "pgd-40"`:        with("attacks", "pgd-40"),

@@ -122,7 +122,7 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 	m, d := p.cfg.Model, p.cfg.Data
 	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes, Input: input, Mean: float64s(d.Mean), Std: float64s(d.Std)}
 	if n := int(input[0]); len(d.Mean) > 0 && len(d.Mean) != n {
-		return p.cfg.Errorf("data.mean", "holds %d numbers, but the images have %d channels: one for each is needed", len(d.Mean), n)
+		return p.cfg.Errorf("data.mean", "data.mean holds %d numbers, but the images have %d channels: one for each is needed", len(d.Mean), n)
 	}
 	if err := models.Check(p.spec); err != nil {
 		return p.cfg.Errorf("model.arch", "%v", err)

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math"
@@ -12,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"rapt/admm"
+	torch "rapt/cgo"
 	"rapt/datasets"
 	"rapt/models"
 	"rapt/trainer/config"
@@ -222,4 +225,42 @@ func TestPlanTimesTheStages(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(cfg.Run.OutDir, cfg.Run.Name), "nothing is written")
 	_, err = Plan(EndsAfter(1), cfg, PlanOptions{Measure: true})
 	require.ErrorIs(t, err, ErrInterrupted)
+}
+
+// Of a network whose wires are not known nothing is said to shrink, and the plan says why. MobileNet's are: a depthwise convolution's channels
+// are those of the layer before it.
+func TestPlanOfNetworksWithOtherWires(t *testing.T) {
+	p := planOnDrawn(t, "model.arch=shufflenetv2_0.5", "prune.sparsity_type=filter", "prune.ratio=0.5")
+	assert.False(t, p.Wired)
+	assert.Empty(t, p.Coupled)
+	assert.Equal(t, p.Parameters.Before, p.Parameters.Shrunk)
+	var text bytes.Buffer
+	metrics.PlanTable(&text, p)
+	assert.Contains(t, text.String(), "which layers read which channels is not known of this network")
+
+	p = planOnDrawn(t, "model.arch=mobilenet", "prune.sparsity_type=filter", "prune.ratio=0.5")
+	assert.True(t, p.Wired)
+	assert.Contains(t, p.Coupled, []string{"layers.0.conv2", "layers.1.conv1"})
+	for _, l := range p.Layers {
+		assert.False(t, l.Shrinks && l.Name != "layers.12.conv2.weight", "%s: all but the last convolution are coupled", l.Name)
+	}
+}
+
+// In a pre-activation network a batch norm at a block's beginning is no layer's: it scales a sum.
+func TestMakersOfNorms(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{ShapesOnly: true}, func(s *torch.Session) error {
+		m, err := models.New(s, models.Spec{Arch: "preact_resnet18", Classes: 10}, nil)
+		require.NoError(t, err)
+		all := prunable(m)
+		makers := map[string]string{}
+		for i, info := range all.infos {
+			if info.Kind == admm.Norm {
+				makers[info.Layer] = all.maker(i)
+			}
+		}
+		assert.Equal(t, "layer1.1.conv1", makers["layer1.1.bn2"])
+		assert.Empty(t, makers["layer1.1.bn1"])
+		assert.Empty(t, makers["layer1.0.bn1"])
+		return nil
+	}))
 }

@@ -138,7 +138,7 @@ func TestWrongDataAndModel(t *testing.T) {
 		"data: {dataset: }\nmodel: {arch: lenet}":                                   "configs/x.yaml:2: data.dataset is missing: the name of a data set such as digits or mnist is needed",
 		"data: {dataset: mnist}":                                                    "configs/x.yaml: model.arch is missing: the name of an architecture such as lenet_adv is needed",
 		"data: {dataset: m}\nmodel: {arch: a, width: 0}":                            "configs/x.yaml:3: model.width is 0: at least 1 is needed",
-		"data: {dataset: m}\nmodel: {arch: a, init: he}":                            `configs/x.yaml:3: model.init is "he": one of default, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal is needed`,
+		"data: {dataset: m}\nmodel: {arch: a, init: he}":                            `configs/x.yaml:3: model.init is "he": one of default, uniform, normal, xavier_uniform, xavier_normal, kaiming_uniform, kaiming_normal, orthogonal is needed`,
 		"model: {arch: a}\ndata: {dataset: m, validation: 0}":                       "configs/x.yaml:3: data.validation is 0: a fraction of the training images (0.05) or how many of them (3000) is needed",
 		"model: {arch: a}\ndata: {dataset: m, validation: 1.5}":                     "configs/x.yaml:3: data.validation is 1.5: a fraction of the training images (0.05) or how many of them (3000) is needed",
 		"model: {arch: a}\ndata: {dataset: m, validation: 300, train_limit: 300}":   "configs/x.yaml:3: data.validation is 300: data.train_limit leaves 300 images, and some are needed to train on",
@@ -152,6 +152,11 @@ func TestWrongDataAndModel(t *testing.T) {
 		"model: {arch: a}\ndata: {dataset: m, on_error: skipp}":                     `configs/x.yaml:3: data.on_error is "skipp": one of refuse, skip is needed; did you mean "skip"?`,
 		"model: {arch: a}\ndata: {dataset: m, batch_size: 0}":                       "configs/x.yaml:3: data.batch_size is 0: at least 1 is needed",
 		"model: {arch: a}\ndata: {dataset: m, eval_batch_size: 0}":                  "configs/x.yaml:3: data.eval_batch_size is 0: at least 1 is needed",
+		"model: {arch: a}\ndata: {dataset: m, mean: [0.1]}":                         "configs/x.yaml:3: data.mean is given without data.std: both or neither are needed",
+		"model: {arch: a}\ndata: {dataset: m, std: [0.1]}":                          "configs/x.yaml:3: data.std is given without data.mean: both or neither are needed",
+		"model: {arch: a}\ndata: {dataset: m, std: [1, 1], mean: [0.1]}":            "configs/x.yaml:3: data.std holds 2 numbers and data.mean 1: one for each channel is needed in both",
+		"model: {arch: a}\ndata: {dataset: m, std: [0], mean: [0.1]}":               "configs/x.yaml:3: data.std is 0: a number above 0 is needed",
+		"model: {arch: a}\ndata: {dataset: m, std: [1], mean: 0.1}":                 `configs/x.yaml:3: data.mean is "0.1": a list of numbers such as [0.49, 0.48, 0.45] is needed`,
 	} {
 		assert.Equal(t, []string{want}, problemsOf(t, "pretrain: {epochs: 1}\n"+text), text)
 	}
