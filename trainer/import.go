@@ -52,7 +52,7 @@ func ImportModel(o ImportOptions) (*Imported, error) {
 	out := &Imported{Out: o.Out, Arch: found.spec.Arch, Width: max(found.spec.Width, 1), Classes: found.spec.Classes, Dataset: o.Dataset,
 		Parameters: found.parameters(), Notes: d.Notes}
 	if o.Arch == "" {
-		out.note("the tensors are those of %s", found.describe())
+		out.note("the tensors are those of %s%s", found.describe(), found.others())
 	}
 	if err := out.chooseDataset(o.Path, found); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ type outline struct {
 	spec    models.Spec
 	input   [3]int64
 	entries []outlined
+	also    []string // other names of the network
 }
 
 type outlined struct {
@@ -48,6 +49,14 @@ func (o *outline) describe() string {
 	return fmt.Sprintf("%s of width %d", o.spec.Arch, max(o.spec.Width, 1))
 }
 
+// others are the network's further names, in brackets.
+func (o *outline) others() string {
+	if len(o.also) == 0 {
+		return ""
+	}
+	return " (which is also " + strings.Join(o.also, " and ") + ": --arch takes any of them)"
+}
+
 func (o *outline) numel(count func(outlined) bool) (n int64) {
 	for _, e := range o.entries {
 		if size := int64(1); count(e) {
@@ -62,7 +71,7 @@ func (o *outline) numel(count func(outlined) bool) (n int64) {
 
 func (o *outline) parameters() int64 { return o.numel(func(e outlined) bool { return !e.buffer }) }
 
-// recognise finds the network whose state dict d is: the one asked for, or the only one that fits.
+// recognise finds the network whose state dict d is: the one asked for, or the one that fits.
 func recognise(o ImportOptions, d *importer.StateDict) (*outline, error) {
 	given := map[string]*importer.Tensor{}
 	for _, t := range d.Tensors {
@@ -90,17 +99,15 @@ func recognise(o ImportOptions, d *importer.StateDict) (*outline, error) {
 			}
 		}
 	}
-	switch len(fits) {
-	case 0:
+	if len(fits) == 0 {
 		return nil, &InputError{fmt.Errorf("%s fits none of the networks that rapt has (%s); with --arch, what differs is listed", o.Path, strings.Join(models.Names(), ", "))}
-	case 1:
-		return fits[0], nil
 	}
-	var names []string
-	for _, c := range fits {
-		names = append(names, c.describe())
+	// Some networks are others of a certain width: of those the shortest name is the one that people know.
+	slices.SortStableFunc(fits, func(a, b *outline) int { return len(a.spec.Arch) - len(b.spec.Arch) })
+	for _, same := range fits[1:] {
+		fits[0].also = append(fits[0].also, same.describe())
 	}
-	return nil, &InputError{fmt.Errorf("%s fits %s: --arch has to say which it is", o.Path, strings.Join(names, " and "))}
+	return fits[0], nil
 }
 
 // asked is the network that --arch names, in the form that fits.
