@@ -23,7 +23,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	if err := p.useModel(st.name); err != nil {
 		return nil, err
 	}
-	acc, err := p.judgeTest(ctx)
+	acc, err := p.judgeTest(ctx, p.run.CheckpointPath(st.name, "best"))
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (p *pipeline) testLast(ctx context.Context, st *stage) (*metrics.Accuracies
 	if err := p.team.load(path, withAverage(model, state)); err != nil {
 		return nil, err
 	}
-	acc, err := p.judgeTest(ctx)
+	acc, err := p.judgeTest(ctx, path)
 	if err != nil {
 		return nil, err
 	}

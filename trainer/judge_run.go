@@ -214,8 +214,9 @@ func (t *trial) write(f EvalFiles) error {
 	return nil
 }
 
-// judgeTest judges the model in hand on the test set, as Evaluate would.
-func (p *pipeline) judgeTest(ctx context.Context) (accuracies, error) {
+// judgeTest judges the model in hand on the test set, as Evaluate would. It is that of the checkpoint at path; an interrupted test of it goes
+// on where it was.
+func (p *pipeline) judgeTest(ctx context.Context, path string) (accuracies, error) {
 	if p.cfg.Run.Precision == "tf32" { // what is measured is float32
 		if err := torch.SetTF32(false); err != nil {
 			return accuracies{}, err
@@ -231,7 +232,11 @@ func (p *pipeline) judgeTest(ctx context.Context) (accuracies, error) {
 		size = p.cfg.Data.EvalBatchSize
 	}
 	e := newEvaluation(groups, p.parts.Test.Labels, p.spec.Classes, size, key(p.cfg.Run.Seed, "test"))
-	e.progress = p.progress
+	e.progress, e.say = p.progress, func(line string) { p.log.Info("test: " + line) }
+	if err := p.openState(e, path); err != nil {
+		return accuracies{}, err
+	}
+	defer func() { e.state.close() }()
 	if err := p.team.crewed(p.test, func(c *crew) error { return e.run(ctx, c) }); err != nil {
 		return accuracies{}, err
 	}
@@ -239,5 +244,17 @@ func (p *pipeline) judgeTest(ctx context.Context) (accuracies, error) {
 	if math.IsNaN(a.loss) {
 		return a, errNotFinite
 	}
+	e.state.remove()
 	return a, nil
+}
+
+// openState reads what an interrupted test of the checkpoint at path left.
+func (p *pipeline) openState(e *evaluation, path string) error {
+	sum, err := checkpoint.SHA256(path)
+	if err != nil {
+		return err
+	}
+	print := fingerprint("test", sum, p.parts.SHA256, reports(p.judges), e.seed, e.chunk, p.team.members[0].s.Device().IsCUDA(), p.options.Version)
+	e.state, err = openState(defaultState(path, print), false, print, p.parts.Test.C*p.parts.Test.H*p.parts.Test.W, e)
+	return err
 }

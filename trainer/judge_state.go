@@ -41,6 +41,7 @@ type saved struct {
 	Fingerprint string       `json:"fingerprint"`
 	Attacks     []string     `json:"attacks"`
 	Clean       *outcome     `json:"clean"`
+	Loss        []float64    `json:"loss"` // of the clean images
 	Tried       [][]*outcome `json:"tried"`
 	Images      []int        `json:"images"`
 }
@@ -89,7 +90,7 @@ func openState(path string, chosen bool, print string, size int, e *evaluation) 
 		s.close()
 		return nil, err
 	}
-	e.clean, e.tried = v.Clean, v.Tried
+	e.clean, e.loss, e.tried = v.Clean, v.Loss, v.Tried
 	return s, nil
 }
 
@@ -110,7 +111,7 @@ func (e *evaluation) fits(v *saved) bool {
 		}
 		return true
 	}
-	if !good(v.Clean) || len(v.Tried) != len(e.tried) {
+	if !good(v.Clean) || len(v.Loss) != len(e.labels) || len(v.Tried) != len(e.tried) {
 		return false
 	}
 	for g, parts := range v.Tried {
@@ -180,7 +181,7 @@ func (s *stateFile) save(e *evaluation, must bool) error {
 	if err := s.appendImages(e); err != nil {
 		return fmt.Errorf("the evaluation cannot be saved: %w", err)
 	}
-	v := saved{Schema: 1, Fingerprint: s.fingerprint, Clean: e.clean, Tried: e.tried, Images: s.order}
+	v := saved{Schema: 1, Fingerprint: s.fingerprint, Clean: e.clean, Loss: e.loss, Tried: e.tried, Images: s.order}
 	for _, g := range e.groups {
 		v.Attacks = append(v.Attacks, g.name)
 	}

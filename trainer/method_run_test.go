@@ -44,7 +44,7 @@ func TestMethodsResumeOften(t *testing.T) {
 		"free": {"training.method=free", "training.replays=2", "model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "admm.epochs=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			whole, _ := resumesAgainAndAgain(t, func(times int) int { return 3 + times%4 }, append(sets, "retrain.epochs=1", "training.ema_decay=0.5")...)
+			whole, _ := resumesAgainAndAgain(t, func(times int) int { return 2 + times%3 }, append(sets, "retrain.epochs=1", "training.ema_decay=0.5")...)
 			if r := storedReport(t, folder(whole)); name == "fgsm_rs" {
 				assert.Positive(t, r.Stages[0].Collapses+r.Stages[1].Collapses, "the test needs a fall")
 			}
