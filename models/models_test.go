@@ -96,6 +96,9 @@ func TestVectors(t *testing.T) {
 	require.Len(t, all, 52)
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		t.Run(key, func(t *testing.T) {
+			if testing.Short() && all[key].Parameters > 3e6 {
+				t.Skip("large networks are for tests without -short")
+			}
 			run(t, func(s *torch.Session) { checkReference(t, s, spec(t, key), all[key]) })
 		})
 	}
