@@ -62,7 +62,7 @@ func TestCacheIsUsedAndRenewed(t *testing.T) {
 	changed, err := loadImages(t, dir, Options{CacheDir: cache})
 	require.NoError(t, err)
 	assert.NotEqual(t, first.SHA256, changed.SHA256, "a changed file is read anew")
-	assert.Equal(t, byte(0), first.Train.Pixels[0], "what was loaded before stays as it was")
+	assert.Equal(t, byte(0), first.Train.Bytes()[0], "what was loaded before stays as it was")
 	cacheFile(t, cache) // the old one was replaced
 	left, err := filepath.Glob(filepath.Join(cache, "*decoding*"))
 	require.NoError(t, err)

@@ -86,7 +86,7 @@ func TestCIFAR(t *testing.T) {
 				assert.Equal(t, c.name, train.Name)
 				for i, label := range train.Labels {
 					require.Equal(t, uint16(i%8), label)
-					require.Equal(t, bytes.Repeat([]byte{byte(label)}, cifarImage), train.Pixels[i*cifarImage:(i+1)*cifarImage])
+					require.Equal(t, bytes.Repeat([]byte{byte(label)}, cifarImage), train.Bytes()[i*cifarImage:(i+1)*cifarImage])
 				}
 				assert.Equal(t, []uint16{9}, parts.Test.Labels)
 				assert.Empty(t, parts.Note)
@@ -209,7 +209,7 @@ func TestRealCIFARAsJPEG(t *testing.T) {
 	for c, want := range []float64{0.491247, 0.482092, 0.446518} {
 		sum := 0
 		for i := range parts.Train.N {
-			for _, v := range parts.Train.Pixels[(3*i+c)*1024 : (3*i+c+1)*1024] {
+			for _, v := range parts.Train.Bytes()[(3*i+c)*1024 : (3*i+c+1)*1024] {
 				sum += int(v)
 			}
 		}

@@ -21,37 +21,62 @@ type Set struct {
 	N       int    // samples
 	C, H, W int    // channels, height, width
 	Classes int
-	Pixels  []byte   // [N, C, H, W] row-major, 0 to 255; may be a file mapped into memory, which must not be written to
+	Pixels  []byte   // images [C, H, W] row-major, 0 to 255, the set's own and others; may be a file mapped into memory, which must not be written to
 	Labels  []uint16 // [N], each below Classes
 
-	byClass bool // the samples are sorted by class
+	at      []int32 // the samples' places among Pixels; nil: they are the first N
+	byClass bool    // the samples are sorted by class
 }
 
-// Subset returns a copy of the samples at idx, in that order. Each index must lie in [0, N).
+// Size is the number of bytes of an image.
+func (s *Set) Size() int { return s.C * s.H * s.W }
+
+// Image is sample i's pixels [C, H, W]; they must not be written to.
+func (s *Set) Image(i int) []byte {
+	if s.at != nil {
+		i = int(s.at[i])
+	}
+	return s.Pixels[i*s.Size() : (i+1)*s.Size()]
+}
+
+// Bytes are all samples' pixels [N, C, H, W]; they must not be written to.
+func (s *Set) Bytes() []byte {
+	if s.at == nil {
+		return s.Pixels[:s.N*s.Size()]
+	}
+	out := make([]byte, 0, s.N*s.Size())
+	for i := range s.N {
+		out = append(out, s.Image(i)...)
+	}
+	return out
+}
+
+// Subset returns the samples at idx, in that order, with the pixels where they are. Each index must lie in [0, N).
 func (s *Set) Subset(idx []int) *Set {
-	size := s.C * s.H * s.W
 	out := *s
-	out.N = len(idx)
-	out.Pixels = make([]byte, 0, len(idx)*size)
-	out.Labels = make([]uint16, 0, len(idx))
+	out.N, out.at, out.Labels = len(idx), make([]int32, 0, len(idx)), make([]uint16, 0, len(idx))
 	for _, i := range idx {
-		out.Pixels = append(out.Pixels, s.Pixels[i*size:(i+1)*size]...)
 		out.Labels = append(out.Labels, s.Labels[i])
+		if s.at != nil {
+			i = int(s.at[i])
+		}
+		out.at = append(out.at, int32(i))
 	}
 	return &out
 }
 
-// Head returns a copy of the first n samples, or of all where n is above N.
+// Head returns the first n samples, or all where n is above N, with the pixels where they are.
 func (s *Set) Head(n int) *Set {
 	n = min(max(n, 0), s.N)
 	out := *s
-	out.N = n
-	out.Pixels = slices.Clone(s.Pixels[:n*s.C*s.H*s.W])
-	out.Labels = slices.Clone(s.Labels[:n])
+	out.N, out.Labels = n, s.Labels[:n]
+	if s.at != nil {
+		out.at = s.at[:n]
+	}
 	return &out
 }
 
-// limit returns a copy of n samples: the first, or where they are sorted by class the first of each class, by its share.
+// limit returns n samples: the first, or where they are sorted by class the first of each class, by its share.
 func (s *Set) limit(n int) *Set {
 	if !s.byClass {
 		return s.Head(n)
@@ -190,7 +215,12 @@ func fingerprint(sets ...*Set) string {
 	h := sha256.New()
 	for _, s := range sets {
 		fmt.Fprintf(h, "%d %d %d %d %d\n", s.N, s.C, s.H, s.W, s.Classes)
-		h.Write(s.Pixels)
+		if s.at == nil {
+			h.Write(s.Bytes())
+		}
+		for i := range s.at {
+			h.Write(s.Image(i))
+		}
 		h.Write(labelBytes(s))
 	}
 	return hex.EncodeToString(h.Sum(nil))

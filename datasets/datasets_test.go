@@ -93,17 +93,22 @@ func TestValidationCount(t *testing.T) {
 	}
 }
 
-func TestSubsetAndHeadCopy(t *testing.T) {
+func TestSubsetAndHead(t *testing.T) {
 	s := &Set{Name: "toy", N: 3, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{1, 2, 3, 4, 5, 6}, Labels: []uint16{7, 8, 9}}
 	sub := s.Subset([]int{2, 0})
-	assert.Equal(t, &Set{Name: "toy", N: 2, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{5, 6, 1, 2}, Labels: []uint16{9, 7}}, sub)
-	head := s.Head(2)
-	assert.Equal(t, []byte{1, 2, 3, 4}, head.Pixels)
-	head.Pixels[0], sub.Labels[0] = 99, 99
-	assert.Equal(t, byte(1), s.Pixels[0])
+	assert.Equal(t, []byte{5, 6, 1, 2}, sub.Bytes())
+	assert.Equal(t, []uint16{9, 7}, sub.Labels)
+	assert.Equal(t, []byte{1, 2}, sub.Image(1))
+	again := sub.Subset([]int{1, 1, 0})
+	assert.Equal(t, []byte{1, 2, 1, 2, 5, 6}, again.Bytes())
+	assert.Equal(t, []byte{1, 2}, again.Head(1).Bytes())
+	assert.Equal(t, 2, again.Head(2).N)
+	sub.Labels[0] = 99
 	assert.Equal(t, uint16(9), s.Labels[2])
+	assert.Equal(t, []byte{1, 2, 3, 4}, s.Head(2).Bytes())
 	assert.Equal(t, 3, s.Head(10).N)
-	assert.Equal(t, 0, s.Head(0).N)
+	assert.Empty(t, s.Head(0).Bytes())
+	assert.Equal(t, fingerprint(sub), fingerprint(&Set{N: 2, C: 1, H: 1, W: 2, Classes: 10, Pixels: []byte{5, 6, 1, 2}, Labels: []uint16{99, 7}}))
 }
 
 func TestLoadRefusesBadOptions(t *testing.T) {

@@ -33,14 +33,15 @@ func TestDigitsSizesAndLimits(t *testing.T) {
 	limited, err := Load(Options{Dataset: "digits", Seed: 1, TrainLimit: 200, TestLimit: 55})
 	require.NoError(t, err)
 	assert.Equal(t, 0, limited.Validation.N)
-	assert.Equal(t, full.Test.Head(55), limited.Test, "a limit gives the first samples of the full set")
+	assert.Equal(t, full.Test.Head(55).Bytes(), limited.Test.Bytes(), "a limit gives the first samples of the full set")
+	assert.Equal(t, full.Test.Labels[:55], limited.Test.Labels)
 
 	var counts [10]int
 	for _, label := range limited.Train.Labels {
 		counts[label]++
 	}
 	assert.Equal(t, [10]int{20, 20, 20, 20, 20, 20, 20, 20, 20, 20}, counts)
-	assert.NotEqual(t, limited.Train.Pixels[:784], limited.Test.Pixels[:784])
+	assert.NotEqual(t, limited.Train.Bytes()[:784], limited.Test.Bytes()[:784])
 }
 
 func TestDigitsLookLikeInkOnBlack(t *testing.T) {
@@ -50,7 +51,7 @@ func TestDigitsLookLikeInkOnBlack(t *testing.T) {
 	size := s.C * s.H * s.W
 	seen := map[string]bool{}
 	for i := range s.N {
-		image := s.Pixels[i*size : (i+1)*size]
+		image := s.Bytes()[i*size : (i+1)*size]
 		bright, dark, border := 0, 0, 0
 		for p, v := range image {
 			if v > 200 {

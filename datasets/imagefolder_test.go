@@ -93,7 +93,7 @@ func TestImageFolder(t *testing.T) {
 	assert.Empty(t, parts.Note)
 	// Image 6 is train/bee/2.png: red 20, green 100, blue 5.
 	want := slices.Concat(bytes.Repeat([]byte{20}, 12), bytes.Repeat([]byte{100}, 12), bytes.Repeat([]byte{5}, 12))
-	assert.Equal(t, want, train.Pixels[6*36:7*36])
+	assert.Equal(t, want, train.Bytes()[6*36:7*36])
 
 	// The same images come from archives, in whatever order, and within another folder.
 	names := files.sorted()
@@ -119,7 +119,7 @@ func TestImagesOfATarXZ(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, [3]int{6, 2, 4}, [3]int{parts.Train.N, parts.Validation.N, parts.Test.N})
 	assert.Equal(t, []uint16{0, 0, 1, 1}, parts.Test.Labels)
-	assert.Equal(t, []byte{40, 200, 100}, []byte{parts.Test.Pixels[3*192], parts.Test.Pixels[3*192+64], parts.Test.Pixels[3*192+128]})
+	assert.Equal(t, []byte{40, 200, 100}, []byte{parts.Test.Bytes()[3*192], parts.Test.Bytes()[3*192+64], parts.Test.Bytes()[3*192+128]})
 }
 
 func TestGreyImages(t *testing.T) {
@@ -139,10 +139,10 @@ func TestGreyImages(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 3, parts.Train.C)
 	first := parts.Train
-	if parts.Test.Pixels[0] < first.Pixels[0] {
+	if parts.Test.Bytes()[0] < first.Bytes()[0] {
 		first = parts.Test
 	}
-	assert.Equal(t, bytes.Repeat([]byte{7}, 12), first.Pixels[:12], "grey among colour has three equal channels")
+	assert.Equal(t, bytes.Repeat([]byte{7}, 12), first.Bytes()[:12], "grey among colour has three equal channels")
 }
 
 func TestSplitOfASingleTree(t *testing.T) {
@@ -165,7 +165,7 @@ func TestSplitOfASingleTree(t *testing.T) {
 	other, err := loadImages(t, dir, Options{Seed: 4, CacheDir: cache, TestFraction: 0.5})
 	require.NoError(t, err)
 	assert.Equal(t, 15, other.Test.N)
-	assert.NotEqual(t, parts.Test.Pixels, other.Test.Pixels[:len(parts.Test.Pixels)])
+	assert.NotEqual(t, parts.Test.Bytes(), other.Test.Bytes()[:len(parts.Test.Bytes())])
 
 	// Limits leave the classes balanced, though the images are sorted by class.
 	limited, err := loadImages(t, dir, Options{Seed: 3, CacheDir: cache, TrainLimit: 6, TestLimit: 3})

@@ -91,7 +91,7 @@ func TestSVHN(t *testing.T) {
 		assert.Equal(t, []uint16{1, 0, 5}, train.Labels, "10 is the digit 0")
 		assert.Equal(t, []uint16{9}, parts.Test.Labels)
 		for i := range 3 {
-			for at, v := range train.Pixels[i*3072 : (i+1)*3072] {
+			for at, v := range train.Bytes()[i*3072 : (i+1)*3072] {
 				k, r, c := at/1024, at/32%32, at%32
 				require.Equal(t, byte(32*c+r+k+i), v)
 			}
@@ -172,7 +172,7 @@ func FuzzMAT(f *testing.F) {
 		if err != nil {
 			return
 		}
-		require.Len(t, s.Pixels, s.N*3072)
+		require.Len(t, s.Bytes(), s.N*3072)
 		for _, label := range s.Labels {
 			require.Less(t, label, uint16(10))
 		}

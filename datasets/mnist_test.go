@@ -29,11 +29,11 @@ func TestRealMNIST(t *testing.T) {
 	assert.Equal(t, 55000, parts.Train.N)
 	assert.Equal(t, 5000, parts.Validation.N)
 	assert.Equal(t, 10000, parts.Test.N)
-	assert.Len(t, parts.Train.Pixels, 55000*28*28)
+	assert.Len(t, parts.Train.Bytes(), 55000*28*28)
 	assert.Equal(t, []uint16{7, 2, 1, 0, 4, 1, 4, 9, 5, 9}, parts.Test.Labels[:10])
 	sum := 0
 	for _, set := range []*Set{parts.Train, parts.Validation} {
-		for _, p := range set.Pixels {
+		for _, p := range set.Bytes() {
 			sum += int(p)
 		}
 	}
@@ -82,7 +82,7 @@ func TestMNISTIsFoundInEachLayout(t *testing.T) {
 		parts, err := Load(Options{Dataset: "mnist", Dir: dir})
 		require.NoError(t, err, layout)
 		assert.Equal(t, 20, parts.Train.N)
-		assert.Equal(t, byte(19), parts.Train.Pixels[19*784])
+		assert.Equal(t, byte(19), parts.Train.Bytes()[19*784])
 		assert.Equal(t, []uint16{9, 0, 1}, parts.Test.Labels)
 	}
 	t.Run("dots, gzip and the environment", func(t *testing.T) {

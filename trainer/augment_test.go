@@ -44,7 +44,7 @@ func TestAugmentation(t *testing.T) {
 				got := values(t, x)
 				size := set.C * set.H * set.W
 				for i, id := range ids {
-					want := changed(a, a.of(99, id, set.H, set.W), set.Pixels[int(id)*size:][:size], set.C, set.H, set.W)
+					want := changed(a, a.of(99, id, set.H, set.W), set.Bytes()[int(id)*size:][:size], set.C, set.H, set.W)
 					require.InDeltaSlice(t, want, got[i*size:(i+1)*size], 1e-7, "image %d", id)
 				}
 				require.Equal(t, got[:size], got[3*size:4*size], "what happens to an image does not depend on its place")

@@ -25,8 +25,8 @@ func (t *team) upload(set *datasets.Set) (*images, error) {
 	lead := t.members[0]
 	d := &images{labels: lead.s.FromInt64(labels, int64(set.N)), n: set.N}
 	lead.s.Keep(d.labels)
-	if int64(len(set.Pixels)) <= roomFor(lead.s.Device()) {
-		d.pixels = lead.s.FromUint8(set.Pixels, int64(set.N), int64(set.C), int64(set.H), int64(set.W))
+	if int64(set.N*set.Size()) <= roomFor(lead.s.Device()) {
+		d.pixels = lead.s.FromUint8(set.Bytes(), int64(set.N), int64(set.C), int64(set.H), int64(set.W))
 		lead.s.Keep(d.pixels)
 	} else {
 		d.host = set
@@ -70,7 +70,7 @@ func (p *pipeline) logStreams() {
 	for name, d := range map[string]*images{"training": p.train, "validation": p.val, "test": p.test} {
 		if d.host != nil {
 			p.log.Info("the "+name+" images do not fit the device's memory: they stay with the host and are sent batch by batch",
-				zap.Int("megabytes", len(d.host.Pixels)>>20))
+				zap.Int("megabytes", d.host.N*d.host.Size()>>20))
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (m *member) fetch(d *images, index []int64) {
 		return
 	}
 	m.drop()
-	size := len(host.Pixels) / max(host.N, 1)
+	size := host.Size()
 	a := &ahead{host: host, index: index, filled: make(chan struct{})}
 	block, data := m.s.Staging(int64(len(index) * size))
 	m.s.Keep(block)
@@ -101,7 +101,7 @@ func (m *member) fetch(d *images, index []int64) {
 			return // the session has failed
 		}
 		for i, id := range index {
-			copy(data[i*size:(i+1)*size], host.Pixels[int(id)*size:])
+			copy(data[i*size:(i+1)*size], host.Image(int(id)))
 		}
 	}()
 }

@@ -250,7 +250,7 @@ func forward(t *testing.T, cfg *config.Config) (out []float32) {
 				require.True(t, ok)
 				e.Tensor.Copy_(s.FromBytes(w.Data, torch.Float32, w.Shape...))
 			}
-			x := s.FromUint8(parts.Test.Pixels, int64(parts.Test.N), 1, 28, 28).To(torch.Float32).DivScalar(255)
+			x := s.FromUint8(parts.Test.Bytes(), int64(parts.Test.N), 1, 28, 28).To(torch.Float32).DivScalar(255)
 			out, err = m.Forward(x, nn.Eval).Float32s()
 		})
 		return err

@@ -128,7 +128,7 @@ func (e *evaluation) adversarialFile(set *datasets.Set, meta map[string]string) 
 // original is an image of the set as the network gets it.
 func original(set *datasets.Set, i, size int) []float32 {
 	out := make([]float32, size)
-	for j, b := range set.Pixels[i*size : (i+1)*size] {
+	for j, b := range set.Image(i) {
 		out[j] = float32(b) / 255
 	}
 	return out
