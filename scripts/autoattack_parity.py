@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Attack a rapt checkpoint of an MNIST model with the published AutoAttack code.
+"""Attack a rapt checkpoint with the published AutoAttack code.
 
 The published package (github.com/fra31/auto-attack) is imported from a folder
 that the caller names; nothing of it is part of rapt. The network is the plain
@@ -21,7 +21,6 @@ import time
 if "--threads" not in sys.argv:  # OpenBLAS reads this when it is loaded, and knows no other way
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
 import torch
 
 import pytorch_check
@@ -31,7 +30,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("checkpoint")
     p.add_argument("--package", required=True, help="the folder that holds the package's folder autoattack")
-    p.add_argument("--data", required=True, help="folder with the MNIST test files")
+    p.add_argument("--data", required=True, help="folder with the MNIST test files, or a file of rapt predict --images")
     p.add_argument("--arch", help="default: what the checkpoint says")
     p.add_argument("--norm", choices=["Linf", "L2"], help="default: what the checkpoint was trained with")
     p.add_argument("--eps", type=float, default=0.3)
@@ -53,8 +52,7 @@ def main():
     model.eval()
     for q in model.parameters():
         q.requires_grad_(False)
-    x = torch.from_numpy(pytorch_check.read_idx(a.data, "t10k-images-idx3-ubyte").astype(np.float32) / 255).unsqueeze(1)[: a.limit]
-    y = torch.from_numpy(pytorch_check.read_idx(a.data, "t10k-labels-idx1-ubyte").astype(np.int64))[: a.limit]
+    x, y = (t[: a.limit] for t in pytorch_check.read_test(a.data))
 
     with torch.no_grad():
         stands = model(x).argmax(1) == y

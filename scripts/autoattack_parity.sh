@@ -1,9 +1,9 @@
 #!/bin/bash
-# Attack an MNIST checkpoint by rapt's autoattack and by the published code, on the same images, with one thread each, one after the other.
+# Attack a checkpoint by rapt's autoattack and by the published code, on the same images, with one thread each, one after the other.
 #
 #     scripts/autoattack_parity.sh CHECKPOINT --package DIR --data DIR [--eps 0.3] [--limit 1000]
 #
-# DIR of --package holds the folder autoattack of github.com/fra31/auto-attack, that of --data the MNIST files. The norm is the
+# DIR of --package holds the folder autoattack of github.com/fra31/auto-attack, that of --data the data set's files. The norm is the
 # checkpoint's own. Needs bin/rapt, and python3 ($PYTHON names another) with torch, torchvision and numpy. Prints both side by
 # side; exits with 3 where clean accuracies differ, or an accuracy after an attack by more than half a point.
 set -euo pipefail
@@ -27,7 +27,8 @@ done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 python=${PYTHON:-python3}
-"$python" scripts/autoattack_parity.py "$checkpoint" --package "$package" --data "$data" --eps "$eps" --limit "$limit" > "$out/published.json"
+bin/rapt predict "$checkpoint" --images --data-dir "$data" --limit "$limit" --out "$out/test.safetensors" --device cpu > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
+"$python" scripts/autoattack_parity.py "$checkpoint" --package "$package" --data "$out/test.safetensors" --eps "$eps" --limit "$limit" > "$out/published.json"
 TIMEFORMAT='{"seconds": %R, "user": %U, "system": %S}'
 { time bin/rapt eval "$checkpoint" --attacks autoattack --epsilon "$eps" --data-dir "$data" --limit "$limit" --workers 1 --device cpu \
     --suspicion=false --state "$out/state" --json > "$out/rapt.json" 2> "$out/log"; } 2> "$out/time.json" || { cat "$out/log" >&2; exit 1; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Load a rapt checkpoint of an MNIST model into plain PyTorch and measure it.
+"""Load a rapt checkpoint into plain PyTorch and measure it.
 
 A second opinion on `rapt eval`: the models are written here as ordinary
 nn.Module classes, the weights are loaded by name with strict=True, and the PGD
@@ -8,6 +8,8 @@ attack is PyTorch's own autograd. Needs python3 with torch and numpy only.
     scripts/pytorch_check.py RUN/checkpoints/retrain/best.safetensors --data DIR
 
 DIR holds t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, gzip (.gz) or plain.
+For other data sets give a file of `rapt predict CHECKPOINT --images --out FILE`
+instead, which holds the test images.
 Prints one JSON object; accuracies are fractions.
 """
 import argparse
@@ -63,14 +65,53 @@ class LeNet(nn.Module):
         return F.log_softmax(self.fc2(x), 1)
 
 
+class Block(nn.Module):
+    """A residual block of ResNet-18: two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, c_in, c_out, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or c_in != c_out:
+            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """ResNet-18 for 32x32 images, c channels after the first convolution. Returns logits."""
+
+    def __init__(self, c, classes):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, c, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c)
+        wide = [c, c, 2 * c, 4 * c, 8 * c]
+        for i in range(4):
+            blocks = Block(wide[i], wide[i + 1], 1 if i == 0 else 2), Block(wide[i + 1], wide[i + 1], 1)
+            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(8 * c, classes)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(F.avg_pool2d(x, 4).flatten(1))
+
+
 def build(arch, state):
-    """Makes the model; lenet_adv takes its width from the checkpoint's shapes."""
+    """Makes the model; those with a width take it from the checkpoint's shapes."""
+    if arch in ("resnet18", "resnet18_adv"):
+        return ResNet18(state["conv1.weight"].shape[0], state["linear.weight"].shape[0])
     if arch == "lenet_adv":
         w = state["conv1.weight"].shape[0] // 2
         return LeNet(2 * w, 4 * w, 64 * w, 2, False)
     if arch in ("lenet", "lenet_bn"):
         return LeNet(20, 50, 500, 0, arch == "lenet_bn")
-    sys.exit(f"pytorch_check: no architecture {arch!r} here; give --arch lenet, lenet_bn or lenet_adv")
+    sys.exit(f"pytorch_check: no architecture {arch!r} here; give --arch lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv")
 
 
 def read_idx(folder, name):
@@ -83,13 +124,22 @@ def read_idx(folder, name):
     sys.exit(f"pytorch_check: {folder} holds neither {name}.gz nor {name}")
 
 
+def read_test(where):
+    """Returns (images [N, C, H, W] in [0, 1], labels [N]) of a folder of MNIST or a file of rapt predict --images."""
+    if os.path.isfile(where):
+        state, _ = read_safetensors(where)
+        return state["images"], state["labels"]
+    images = torch.from_numpy(read_idx(where, "t10k-images-idx3-ubyte").astype(np.float32) / 255).unsqueeze(1)
+    return images, torch.from_numpy(read_idx(where, "t10k-labels-idx1-ubyte").astype(np.int64))
+
+
 def pgd(model, x, y, eps, step, steps, generator):
     """Linf projected gradient ascent on the cross-entropy from a random start."""
     delta = (torch.rand(x.shape, generator=generator) * 2 - 1) * eps
     adv = (x + delta).clamp(0, 1)
     for _ in range(steps):
         adv.requires_grad_(True)
-        loss = F.nll_loss(model(adv), y, reduction="sum")
+        loss = F.cross_entropy(model(adv), y, reduction="sum")
         (grad,) = torch.autograd.grad(loss, adv)
         with torch.no_grad():
             adv = adv + step * grad.sign()
@@ -100,8 +150,8 @@ def pgd(model, x, y, eps, step, steps, generator):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("checkpoint")
-    p.add_argument("--data", required=True, help="folder with the MNIST test files")
-    p.add_argument("--arch", help="lenet, lenet_bn or lenet_adv; default: what the checkpoint says")
+    p.add_argument("--data", required=True, help="folder with the MNIST test files, or a file of rapt predict --images")
+    p.add_argument("--arch", help="lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv; default: what the checkpoint says")
     p.add_argument("--eps", type=float, default=0.3)
     p.add_argument("--step", type=float, default=0.01)
     p.add_argument("--steps", type=int, default=40)
@@ -121,8 +171,7 @@ def main():
     for q in model.parameters():
         q.requires_grad_(False)
 
-    images = torch.from_numpy(read_idx(a.data, "t10k-images-idx3-ubyte").astype(np.float32) / 255).unsqueeze(1)
-    labels = torch.from_numpy(read_idx(a.data, "t10k-labels-idx1-ubyte").astype(np.int64))
+    images, labels = read_test(a.data)
     n = min(a.limit or len(labels), len(labels))
     generator = torch.Generator().manual_seed(a.seed)
     clean = robust = 0

@@ -64,6 +64,7 @@ type EvalFiles struct {
 // PredictOptions of Predict.
 type PredictOptions struct {
 	Path, Out       string
+	Images          bool // write the images too
 	Limit           int
 	BatchSize       int
 	DataDir, Device string

@@ -214,7 +214,8 @@ func SparsityOf(path string) (*metrics.Report, error) {
 	return o.report()
 }
 
-// Predict writes a checkpoint's logits on its data set's test images, in order: logits [N, classes] F32, labels [N] I64.
+// Predict writes a checkpoint's logits on its data set's test images, in order: logits [N, classes] F32, labels [N] I64, and where they are asked
+// for the images, images [N, C, H, W] F32.
 func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
 	if err != nil {
@@ -250,10 +251,22 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 		}
 		n = d.n
 		out.Tensors = []checkpoint.Tensor{checkpoint.F32("logits", []int64{int64(n), int64(m.spec.Classes)}, logits), checkpoint.I64("labels", []int64{int64(n)}, labels)}
+		if o.Images {
+			out.Tensors = append(out.Tensors, imagesOf(m.test))
+		}
 		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return n, checkpoint.Write(o.Out, out)
+}
+
+// imagesOf is a set's pixels as the network gets them, in [0, 1].
+func imagesOf(set *datasets.Set) checkpoint.Tensor {
+	pixels := make([]float32, 0, set.N*set.Size())
+	for i := range set.N {
+		pixels = append(pixels, original(set, i, set.Size())...)
+	}
+	return checkpoint.F32("images", []int64{int64(set.N), int64(set.C), int64(set.H), int64(set.W)}, pixels)
 }

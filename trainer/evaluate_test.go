@@ -194,7 +194,7 @@ func TestBestIsChosenOnValidation(t *testing.T) {
 
 func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {
 	direct := forward(t, cfg)
-	for name, o := range map[string]trainer.PredictOptions{"all": {}, "small batches": {BatchSize: 9}, "the first": {Limit: 30}} {
+	for name, o := range map[string]trainer.PredictOptions{"all": {}, "small batches": {BatchSize: 9}, "the first": {Limit: 30, Images: true}} {
 		t.Run(name, func(t *testing.T) {
 			o.Path, o.Out, o.Device, o.Console = folder(cfg), filepath.Join(t.TempDir(), "out.safetensors"), "cpu", trainer.Quiet().Console
 			n, err := trainer.Predict(context.Background(), o)
@@ -225,6 +225,18 @@ func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {
 				}
 				if int64(best) == label {
 					right++
+				}
+			}
+			images, ok := f.Get("images")
+			assert.Equal(t, o.Images, ok)
+			if ok {
+				parts, err := datasets.Load(datasets.Options{Dataset: "digits", TrainLimit: 1, TestLimit: n, Seed: cfg.Run.Seed})
+				require.NoError(t, err)
+				got, err := images.Float32s()
+				require.NoError(t, err)
+				assert.Equal(t, []int64{int64(n), 1, 28, 28}, images.Shape)
+				for i, b := range parts.Test.Bytes() {
+					require.Equal(t, float32(b)/255, got[i])
 				}
 			}
 			if n == 250 {

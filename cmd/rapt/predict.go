@@ -14,19 +14,20 @@ import (
 func (a *app) predictCommand() *cobra.Command {
 	var at where
 	var out string
+	var images bool
 	cmd := &cobra.Command{
 		Use:   "predict CHECKPOINT|RUN --out FILE",
 		Short: "Write the logits of the test images, as safetensors",
-		Long:  `Writes a safetensors file with the tensors logits, [N, classes] F32, and labels, [N] I64, of the test images.`,
+		Long:  `Writes a safetensors file with the tensors logits, [N, classes] F32, and labels, [N] I64, of the test images; with --images also images, [N, C, H, W] F32 in [0, 1].`,
 		Example: `  rapt predict runs/mnist --out logits.safetensors
-  rapt predict model.safetensors --out logits.safetensors --limit 1000`,
+  rapt predict model.safetensors --out logits.safetensors --limit 1000 --images`,
 		Args: positional("CHECKPOINT or RUN"),
 		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
 			if err := firstError(checkOut(out), at.check(cmd)); err != nil {
 				return err
 			}
 			n, err := trainer.Predict(ctx, trainer.PredictOptions{
-				Path: args[0], Out: out, Limit: at.limit, BatchSize: at.batchSize, DataDir: at.dataDir, Device: at.device,
+				Path: args[0], Out: out, Images: images, Limit: at.limit, BatchSize: at.batchSize, DataDir: at.dataDir, Device: at.device,
 				Workers: at.workers, Console: a.console(),
 			})
 			if err != nil {
@@ -40,6 +41,7 @@ func (a *app) predictCommand() *cobra.Command {
 		}),
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the file to write (required)")
+	cmd.Flags().BoolVar(&images, "images", false, "write the test images too, for other programs to judge the model by")
 	at.add(cmd.Flags())
 	return cmd
 }
