@@ -2,7 +2,6 @@ package trainer
 
 import (
 	"context"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -10,7 +9,7 @@ import (
 )
 
 // finish takes the stage's best model to the test set.
-func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, before float64) (*metrics.StageResult, error) {
+func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult, error) {
 	if st.conf.Epochs == 0 { // a baseline that only prunes
 		if err := p.save(st, "best"); err != nil {
 			return nil, err
@@ -31,7 +30,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage, began time.Time, befor
 	if err != nil {
 		return nil, err
 	}
-	st.saved.Seconds = before + time.Since(began).Seconds()
+	st.saved.Seconds = st.spent()
 	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses,
 		Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
 		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
@@ -79,7 +78,10 @@ func (p *pipeline) testLast(ctx context.Context, st *stage) (*metrics.Accuracies
 // saveDone notes a stage's end beside its last model, which is not the chosen one that is in hand now.
 func (p *pipeline) saveDone(st *stage) error {
 	if !p.run.HasCheckpoint(st.name, "last") { // nothing was trained
-		return p.save(st, "last")
+		if err := p.save(st, "last"); err != nil {
+			return err
+		}
+		return p.run.Wait()
 	}
 	model, state, _, err := p.run.LoadCheckpoint(st.name, "last")
 	if err != nil {

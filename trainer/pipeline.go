@@ -37,6 +37,7 @@ type pipeline struct {
 	metrics  *metrics.Logger
 	progress metrics.Progress
 
+	periodic   periodic       // when a checkpoint within an epoch is due
 	env        map[string]any // what env.json holds
 	unrecorded error          // why a step could not be recorded as a CUDA graph
 
@@ -58,7 +59,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 	}
 	defer func() { err = errors.Join(err, p.run.Close()) }()
 	if p.run.Resumed {
-		if err := p.sameConfig(); err != nil {
+		if err := errors.Join(p.sameConfig(), p.sameData()); err != nil {
 			return nil, err
 		}
 	}
@@ -72,6 +73,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		p.note(err)
 	}()
 	p.run.Warn = func(msg string) { p.log.Warn(msg) }
+	p.periodic = newPeriodic(cfg.Run.SaveEvery)
 	err = gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		report, err = p.do(ctx)

@@ -31,7 +31,9 @@ type stage struct {
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
 
-	saved  progress // of an earlier run, or of this one
+	saved  progress  // of an earlier run, or of this one
+	began  time.Time // this process's part of it
+	before float64   // seconds of earlier ones
 	opt    torch.Optimizer
 	split  *admm.State    // W, Z and U
 	pulled []torch.Tensor // the gradients of split's layers
@@ -72,14 +74,16 @@ type progress struct {
 	Result     *metrics.StageResult `json:"result,omitempty"`
 }
 
+// spent is the stage's time so far, in seconds.
+func (st *stage) spent() float64 { return st.before + time.Since(st.began).Seconds() }
+
 // stage runs st from wherever it stands to its end, and measures its model on the test set.
 func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, error) {
 	if st.saved.Done {
 		p.log.Info("done before", zap.String("stage", st.name))
 		return st.saved.Result, nil
 	}
-	began := time.Now()
-	before := st.saved.Seconds
+	st.began, st.before = time.Now(), st.saved.Seconds
 	lead := p.team.members[0]
 	var result *metrics.StageResult
 	var err error
@@ -92,16 +96,14 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 			return
 		}
 		for st.saved.Epoch < st.conf.Epochs && !st.saved.Stopped {
-			err = p.epoch(ctx, st)
-			st.saved.Seconds = before + time.Since(began).Seconds()
-			if err != nil {
+			if err = p.epoch(ctx, st); err != nil {
 				return
 			}
 			if err = p.save(st, "last"); err != nil {
 				return
 			}
 		}
-		result, err = p.finish(ctx, st, began, before)
+		result, err = p.finish(ctx, st)
 	})
 	return result, err
 }
@@ -205,6 +207,11 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 			}
 		}
 		st.saved.Training += time.Since(at).Seconds()
+		if st.saved.Step < steps {
+			if err := p.saveWithin(st); err != nil {
+				return err
+			}
+		}
 	}
 	p.progress.Done()
 	err := p.endEpoch(ctx, st, began)
@@ -222,6 +229,9 @@ func (p *pipeline) interrupted(st *stage) error {
 		return err
 	}
 	if err := p.save(st, "last"); err != nil {
+		return err
+	}
+	if err := p.run.Wait(); err != nil {
 		return err
 	}
 	return ErrInterrupted

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	torch "rapt/cgo"
 	"rapt/models"
@@ -41,6 +42,23 @@ func (p *pipeline) sameConfig() error {
 	return nil
 }
 
+// sameData refuses to go on with other images than the run began with.
+func (p *pipeline) sameData() error {
+	var env struct {
+		Data string `json:"data_sha256"`
+	}
+	if err := p.run.ReadJSON("env.json", &env); errors.Is(err, fs.ErrNotExist) {
+		return nil // killed before it began
+	} else if err != nil {
+		return err
+	}
+	if env.Data != "" && env.Data != p.parts.SHA256 {
+		return &InputError{fmt.Errorf("%s was begun with other images of %s (SHA-256 %.12s) than are in the data folder now (%.12s): put those back, choose another run.name, or give --overwrite",
+			p.run.Dir, p.cfg.Data.Dataset, env.Data, p.parts.SHA256)}
+	}
+	return nil
+}
+
 // resumePoint reads how far a stage came, and gives the run's step at which metrics go on.
 func (p *pipeline) resumePoint(st *stage) (int64, error) {
 	if !p.run.HasCheckpoint(st.name, "last") {
@@ -57,9 +75,10 @@ func (p *pipeline) resumePoint(st *stage) (int64, error) {
 }
 
 // save writes the stage's checkpoint: the model, for "last" all that is needed to go on, and for "best" the codes of
-// quantised weights.
+// quantised weights. It reaches the disk while training goes on: p.run.Wait waits for it.
 func (p *pipeline) save(st *stage, which string) error {
 	lead := p.team.members[0]
+	st.saved.Seconds = st.spent()
 	meta := p.metadata(st)
 	state, err := st.held.file(meta)
 	if err != nil {
@@ -74,7 +93,10 @@ func (p *pipeline) save(st *stage, which string) error {
 			return err
 		}
 	}
-	return p.run.SaveCheckpoint(st.name, which, model, st.saved, state)
+	if which == "last" {
+		p.periodic.last = time.Now()
+	}
+	return p.run.SaveAside(st.name, which, model, st.saved, state)
 }
 
 // stateTensors are the tensors beside the model that a stage needs to go on, under their names.

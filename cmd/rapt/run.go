@@ -63,6 +63,7 @@ The same command goes on with an unfinished run and shows the result of a finish
   rapt run configs/mnist.yaml --set prune.sparsity_type=filter --set prune.ratio=0.5 --set run.name=mnist-filter`,
 		Args: positional("CONFIG"),
 		RunE: a.interruptible(func(ctx context.Context, _ *cobra.Command, args []string) error {
+			a.signal.requeue.Store(flags.requeue)
 			err := a.pipeline(ctx, args[0], flags, nil)
 			if flags.requeue && errors.Is(err, trainer.ErrInterrupted) {
 				a.requeue()
@@ -109,6 +110,9 @@ func (a *app) pipeline(ctx context.Context, path string, flags runFlags, only []
 	cfg, err := flags.load(path)
 	if err != nil {
 		return err
+	}
+	if grace, err := cfg.Run.Grace.Time(); err == nil {
+		a.signal.grace.Store(int64(grace))
 	}
 	report, err := trainer.Run(ctx, cfg, trainer.RunOptions{
 		Console: a.console(), Stages: only, Overwrite: flags.overwrite, Version: version,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -20,9 +21,14 @@ const (
 
 // caught remembers the exit code that the first signal asks for, and whether it was the one that warns of a time limit.
 type caught struct {
-	exit   atomic.Int32
-	timeUp atomic.Bool
+	exit    atomic.Int32
+	timeUp  atomic.Bool
+	grace   atomic.Int64 // nanoseconds that the work has from then on, run.grace
+	requeue atomic.Bool  // also where that is not enough
 }
+
+// usualGrace is that of commands without a config.
+const usualGrace = 20 * time.Second
 
 func (c *caught) code() int {
 	if code := int(c.exit.Load()); code != 0 {
@@ -36,6 +42,7 @@ func (c *caught) code() int {
 func (a *app) interruptible(work func(ctx context.Context, cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return a.body(func(cmd *cobra.Command, args []string) error {
 		ctx, cancel := context.WithCancel(context.Background())
+		a.signal.grace.Store(int64(usualGrace))
 		signals := make(chan os.Signal, 8)
 		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1)
 		done := make(chan struct{})
@@ -70,10 +77,20 @@ func (a *app) onSignal(s os.Signal, cancel context.CancelFunc) {
 		}
 		a.signal.timeUp.Store(s == syscall.SIGUSR1)
 		fmt.Fprintf(a.err, "rapt: %v: stopping at the next step%s\n", s, hint)
+		time.AfterFunc(time.Duration(a.signal.grace.Load()), a.graceIsOver)
 		cancel()
 	} else if s == syscall.SIGINT {
 		os.Exit(exitInterrupt)
 	}
+}
+
+// graceIsOver ends a program that has not ended by itself: whoever sent the signal is about to kill it.
+func (a *app) graceIsOver() {
+	fmt.Fprintf(a.err, "rapt: the work did not end within %v (run.grace): it ends unsaved; the same command goes on from the last checkpoint\n", time.Duration(a.signal.grace.Load()))
+	if a.signal.requeue.Load() {
+		a.requeue()
+	}
+	os.Exit(a.signal.code())
 }
 
 // requeue has Slurm start the job again, once all is saved. Only the warning of a time limit asks for that: what scancel ends stays ended,

@@ -31,7 +31,10 @@ type Run struct {
 	Resumed bool             // the folder held an earlier run, which goes on
 	Warn    func(msg string) // told, where set, that a torn checkpoint was passed over
 	lock    *flock.Flock
-	stop    func() error // set by tests: an error stands for a kill before a rename
+	stop    func() error                    // set by tests: an error stands for a kill before a rename
+	free    func(dir string) (int64, error) // bytes left on a folder's disk
+
+	earlier, latest *aside // the saves that may still be under way
 }
 
 // OpenRun creates or enters the run folder dir and locks it. A folder that
@@ -50,7 +53,7 @@ func OpenRun(dir string, opts Options) (*Run, error) {
 	if !ours {
 		return nil, badInput(dir, "holds files that are not a run of rapt, such as %s; choose another run.name or run.out_dir", entries[0].Name())
 	}
-	r := &Run{Dir: dir}
+	r := &Run{Dir: dir, free: freeBytes}
 	if err := r.acquire(); err != nil {
 		return nil, err
 	}
@@ -119,8 +122,11 @@ func (r *Run) acquire() error {
 	return nil
 }
 
-// Close lets the folder go; what it holds stays.
-func (r *Run) Close() error { return r.lock.Close() }
+// Close waits for what is being saved, whose error Wait gives, and lets the folder go; what it holds stays.
+func (r *Run) Close() error {
+	_ = r.Wait()
+	return r.lock.Close()
+}
 
 // Path joins the elements below the run folder.
 func (r *Run) Path(elem ...string) string {

@@ -16,7 +16,7 @@ import (
 
 // A saved checkpoint is a model file, a state file where there is trainer state,
 // and a .json that is renamed into place last and carries size and SHA-256 of
-// the other two. Saving first moves the old set to NAME.prev.*, the .json last;
+// the other two and the SHA-256 of itself. Saving first moves the old set to NAME.prev.*, the .json last;
 // loading looks for each file under both names. So at every moment between two
 // renames one whole set can be found: the new one, or the one before.
 
@@ -26,6 +26,16 @@ type seal struct {
 	Model  fileID          `json:"model"`
 	State  *fileID         `json:"state,omitempty"`
 	Info   json.RawMessage `json:"info"`
+	SHA256 string          `json:"sha256"` // of all the above
+}
+
+// sum is the SHA-256 of what the seal says, however its JSON is spaced.
+func (s *seal) sum() (string, error) {
+	bare := *s
+	bare.SHA256 = ""
+	b, err := json.Marshal(bare)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), err
 }
 
 type fileID struct {
@@ -52,6 +62,7 @@ func (r *Run) checkpoint(stage, which string) string {
 
 // HasCheckpoint tells whether LoadCheckpoint has something to load, whole or not.
 func (r *Run) HasCheckpoint(stage, which string) bool {
+	_ = r.Wait() // what failed says so to whoever saves or loads
 	base := r.checkpoint(stage, which)
 	return exists(base+sealEnd) || exists(base+prev+sealEnd)
 }
@@ -60,9 +71,32 @@ func (r *Run) HasCheckpoint(stage, which string) bool {
 // JSON value of the caller's. A process killed at any point leaves either this
 // checkpoint or the one before it whole. Of "last" the one before is kept.
 func (r *Run) SaveCheckpoint(stage, which string, model *File, info any, state *File) error {
+	if err := r.SaveAside(stage, which, model, info, state); err != nil {
+		return err
+	}
+	defer func() { r.earlier, r.latest = nil, nil }() // the caller has been told
+	return r.Wait()
+}
+
+// write puts the files in their places; info is JSON. What was there stays whole until all of it is.
+func (r *Run) write(stage, which string, model *File, info json.RawMessage, state *File) error {
 	base := r.checkpoint(stage, which)
+	err := r.replace(base, model, info, state)
+	if err != nil && (exists(base+sealEnd) || exists(base+prev+sealEnd)) {
+		err = fmt.Errorf("%w (the %s checkpoint before it is whole)", err, which)
+	}
+	if err != nil || which == "last" {
+		return err
+	}
+	return remove(base+prev+sealEnd, base+prev+stateEnd, base+prev+modelEnd)
+}
+
+func (r *Run) replace(base string, model *File, info json.RawMessage, state *File) error {
 	if err := os.MkdirAll(filepath.Dir(base), 0o755); err != nil {
 		return fmt.Errorf("cannot create the checkpoint folder: %w", err)
+	}
+	if err := r.room(filepath.Dir(base), model.size()+state.size()); err != nil {
+		return fmt.Errorf("cannot write the checkpoint %s: %w", base+modelEnd, err)
 	}
 	set, err := prepare(base, model, info, state)
 	defer func() {
@@ -86,22 +120,13 @@ func (r *Run) SaveCheckpoint(stage, which string, model *File, info any, state *
 			return fmt.Errorf("cannot write the checkpoint %s: %w", base+modelEnd, err)
 		}
 	}
-	if err := syncDir(filepath.Dir(base)); err != nil {
-		return err
-	}
-	if which == "last" {
-		return nil
-	}
-	return remove(base+prev+sealEnd, base+prev+stateEnd, base+prev+modelEnd)
+	return syncDir(filepath.Dir(base))
 }
 
 // prepare writes the files of a checkpoint beside their places, in the order in
 // which they are to be renamed. What it returns is to be cleaned up, error or not.
-func prepare(base string, model *File, info any, state *File) (set []*renameio.PendingFile, err error) {
-	s := seal{Schema: 1}
-	if s.Info, err = json.Marshal(info); err != nil {
-		return nil, fmt.Errorf("cannot write %s: %w", base+sealEnd, err)
-	}
+func prepare(base string, model *File, info json.RawMessage, state *File) (set []*renameio.PendingFile, err error) {
+	s := seal{Schema: 2, Info: info}
 	add := func(path string, f *File) (id fileID, err error) {
 		sum := sha256.New()
 		t, err := pending(path, func(w io.Writer) error {
@@ -125,6 +150,9 @@ func prepare(base string, model *File, info any, state *File) (set []*renameio.P
 			return set, err
 		}
 		s.State = &id
+	}
+	if s.SHA256, err = s.sum(); err != nil {
+		return set, err
 	}
 	b, err := indented(s)
 	if err != nil {
@@ -186,6 +214,9 @@ func (s *seal) present(base string) bool {
 // fs.ErrNotExist; without a whole one it is an *InputError.
 func (r *Run) LoadCheckpoint(stage, which string) (model, state *File, info json.RawMessage, err error) {
 	base := r.checkpoint(stage, which)
+	if err := r.Wait(); err != nil {
+		return nil, nil, nil, err
+	}
 	if !r.HasCheckpoint(stage, which) {
 		return nil, nil, nil, &InputError{Path: base + modelEnd, Problem: "no such checkpoint", Err: fs.ErrNotExist}
 	}
@@ -230,8 +261,11 @@ func readSeal(path string) (*seal, error) {
 		return nil, osInput(path, "cannot read it", err)
 	}
 	s := new(seal)
-	if err := json.Unmarshal(b, s); err != nil || s.Schema != 1 {
-		return nil, badInput(path, "is not the description of a checkpoint (schema 1)")
+	if err := json.Unmarshal(b, s); err != nil || s.Schema != 2 {
+		return nil, badInput(path, "is not the description of a checkpoint (schema 2)")
+	}
+	if sum, err := s.sum(); err != nil || sum != s.SHA256 {
+		return nil, badInput(path, "does not have the SHA-256 that it gives; it is damaged")
 	}
 	return s, nil
 }

@@ -46,6 +46,9 @@ type Run struct {
 	CUDAGraphs    bool   `yaml:"cuda_graphs"`   // record a step once and replay it, on CUDA; default true
 	LogEvery      int    `yaml:"log_every"`     // steps between two log lines; default 50
 	KeepLast      int    `yaml:"keep_last"`     // how many of a stage's latest checkpoints are kept; default 2
+
+	SaveEvery Interval `yaml:"save_every"` // how often a stage's checkpoint is saved within an epoch, besides each epoch's end; default 10m
+	Grace     Duration `yaml:"grace"`      // how long a signal waits for the step under way and the save before all ends without; default 20s
 }
 
 // Threads is the number of CPU threads to use: Workers, or where that is 0 the CPUs this process may run on.

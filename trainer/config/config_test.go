@@ -58,7 +58,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 		levels := admm
 		levels.RhoStepGrowth = 0
 		want := Config{
-			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2},
+			Run:       Run{Name: "x", OutDir: "runs", Seed: 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2, SaveEvery: "10m", Grace: "20s"},
 			Data:      Data{Dataset: dataset, OnError: "refuse", Validation: 0.05, BatchSize: 128, EvalBatchSize: 1000},
 			Model:     Model{Arch: "lenet", Width: 1, Init: "default"},
 			Training:  Training{Method: "pgd"},
@@ -126,7 +126,7 @@ func TestSet(t *testing.T) {
 	assert.Equal(t, Number(8.0/255), cfg.Adversary.Epsilon)
 	assert.Equal(t, []LayerRatio{{"conv1.weight", 0.8, 0}, {"fc1", 0.7, 4}, {"conv2", 0.6, 0}}, cfg.Prune.Ratios)
 	assert.Equal(t, []string{"pgd-10"}, cfg.Evaluate.Attacks)
-	assert.Equal(t, Run{Name: "2024", OutDir: "runs", Seed: 1<<64 - 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2}, cfg.Run)
+	assert.Equal(t, Run{Name: "2024", OutDir: "runs", Seed: 1<<64 - 1, Device: "auto", Precision: "fp32", CUDAGraphs: true, LogEvery: 50, KeepLast: 2, SaveEvery: "10m", Grace: "20s"}, cfg.Run)
 	assert.Equal(t, "a=b", cfg.Data.Dir)
 	assert.Equal(t, 6, cfg.ADMM.Epochs, "the last one wins")
 	assert.EqualError(t, cfg.Errorf("prune.ratios.conv2", "wrong"), "--set prune.ratios.conv2=0.6: wrong")
@@ -208,7 +208,7 @@ evaluate: {attacks: [], baselines: [natural, one_shot]}
 func TestDiff(t *testing.T) {
 	base := smallest + "prune: {ratios: {conv1: 0.5, fc1: 0.7}}\n"
 	for want, sets := range map[string][]string{
-		"":                                  {"run.name=y", "run.out_dir=z", "run.device=cpu", "run.log_every=1", "data.dir=d"},
+		"":                                  {"run.name=y", "run.out_dir=z", "run.device=cpu", "run.log_every=1", "run.save_every=5", "run.grace=1s", "data.dir=d"},
 		"adversary.epsilon":                 {"adversary.epsilon=0.2", "adversary.step_size=0.01"},
 		"run.workers":                       {"run.workers=2"},
 		"run.seed":                          {"run.seed=2"},

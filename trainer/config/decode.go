@@ -154,7 +154,7 @@ func decodeValue(field reflect.Value, node *yaml.Node) (need string) {
 			return "true or false is needed"
 		}
 		field.SetBool(yes)
-	case string:
+	case string, Interval, Duration:
 		if isNull(node) {
 			field.SetString("")
 			return ""

@@ -90,6 +90,8 @@ func (c *Config) complete() {
 	fill(c, "run.cuda_graphs", &c.Run.CUDAGraphs, true)
 	fill(c, "run.log_every", &c.Run.LogEvery, 50)
 	fill(c, "run.keep_last", &c.Run.KeepLast, 2)
+	fill(c, "run.save_every", &c.Run.SaveEvery, "10m")
+	fill(c, "run.grace", &c.Run.Grace, "20s")
 
 	fill(c, "data.on_error", &c.Data.OnError, "refuse")
 	fill(c, "data.validation", &c.Data.Validation, 0.05)

@@ -39,7 +39,8 @@ func (p Prune) MarshalYAML() (any, error) {
 
 // Where a run's files lie, what it runs on and how it reports change nothing in its result, but for rounding. run.workers
 // is not among them: threads change how floating sums are grouped, and the same workers are promised equal bits.
-var noDifference = []string{"run.name", "run.out_dir", "run.device", "run.cuda_graphs", "run.log_every", "run.keep_last", "data.dir", "data.cache_dir"}
+var noDifference = []string{"run.name", "run.out_dir", "run.device", "run.cuda_graphs", "run.log_every", "run.keep_last", "run.save_every", "run.grace",
+	"data.dir", "data.cache_dir"}
 
 // Diff lists the keys, such as "adversary.epsilon", in which two configs differ and that bear on a run's result; a run is
 // resumed only where there is none.

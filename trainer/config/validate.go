@@ -141,6 +141,12 @@ func (v *checker) run(r *Run) {
 	if r.KeepLast != 2 {
 		v.fail("run.keep_last", "is %d: 2, the newest checkpoint and the one before it, is what is built so far", r.KeepLast)
 	}
+	if _, _, err := r.SaveEvery.Every(); err != nil {
+		v.fail("run.save_every", "is %q: %v", clip(string(r.SaveEvery)), err)
+	}
+	if _, err := r.Grace.Time(); err != nil {
+		v.fail("run.grace", "is %q: %v", clip(string(r.Grace)), err)
+	}
 }
 
 func (v *checker) data(d *Data) {
