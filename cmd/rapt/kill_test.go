@@ -119,3 +119,36 @@ func TestGraceIsKept(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, strings.Join(left, " "), "no step had ended")
 }
+
+// An evaluation that is killed in each of AutoAttack's attacks, and once more in those of other kinds, ends with the flags of one that was left alone.
+func TestAKilledEvaluationEndsWithTheSameFlags(t *testing.T) {
+	config, folder := tinyRun(t)
+	code, _, errOut := program(t, "run", config, "--set", "admm.epochs=0", "--set", "retrain.epochs=0", "--set", "pretrain.epochs=4", "--set", "data.train_limit=1000")
+	require.Zero(t, code, errOut)
+	timed := func(args ...string) time.Duration {
+		began := time.Now()
+		code, _, errOut := program(t, args...)
+		require.Zero(t, code, errOut)
+		return time.Since(began)
+	}
+	startUp := timed("eval", folder, "--attacks", "fgsm", "--limit", "1")
+	for attacks, kills := range map[string]int{"autoattack": 8, "fgsm,pgd-20,mim-20,fab": 10} {
+		dir := t.TempDir()
+		args := func(name string) []string {
+			return []string{"eval", folder, "--attacks", attacks, "--limit", "60", "--csv", filepath.Join(dir, name+".csv"), "--state", filepath.Join(dir, name+".json")}
+		}
+		share := max(0, timed(args("unbroken")...)-startUp) / time.Duration(kills+1)
+		for range kills { // each gains a share, so that they are spread over all attacks
+			r := start(t, args("broken")...)
+			time.Sleep(startUp + share)
+			_ = r.cmd.Process.Kill()
+			r.code()
+		}
+		timed(args("broken")...)
+		want, err := os.ReadFile(filepath.Join(dir, "unbroken.csv"))
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(dir, "broken.csv"))
+		require.NoError(t, err)
+		assert.Equal(t, string(want), string(got), attacks)
+	}
+}
