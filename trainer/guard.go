@@ -2,11 +2,14 @@ package trainer
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"math"
 
 	"go.uber.org/zap"
 
 	"rapt/adversarial"
+	torch "rapt/cgo"
 )
 
 // validate measures the model that the stage would hand on now, and guards the stage against catastrophic overfitting.
@@ -73,4 +76,36 @@ func (p *pipeline) choose(st *stage, score float64) error {
 		p.log.Info("ends early", zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch), zap.Int("best_epoch", st.saved.BestEpoch), zap.Int("patience", n))
 	}
 	return nil
+}
+
+// notFinite says where training left the numbers, and what is kept.
+func (p *pipeline) notFinite(st *stage, epoch, i int) error {
+	kept := "no checkpoint had been saved yet"
+	if p.run != nil && p.run.HasCheckpoint(st.name, "last") { // a probe has no run
+		kept = "the last good checkpoint is " + p.run.CheckpointPath(st.name, "last")
+	}
+	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: %s; a lower %s.lr may help; %s", st.name, epoch+1, i+1, p.astray(), st.section, kept)
+}
+
+// astray names the first layer whose weights are not finite, or else the one that has the largest.
+func (p *pipeline) astray() string {
+	name, largest := "", 0.0
+	for _, e := range p.team.members[0].model.State {
+		if e.Tensor.DType() != torch.Float32 {
+			continue
+		}
+		values, err := e.Tensor.Detach().Float32s()
+		if err != nil {
+			return "its layers cannot be read (" + err.Error() + ")"
+		}
+		for _, v := range values {
+			switch v := math.Abs(float64(v)); {
+			case math.IsNaN(v) || math.IsInf(v, 0):
+				return e.Name + " is not finite"
+			case v > largest:
+				name, largest = e.Name, v
+			}
+		}
+	}
+	return fmt.Sprintf("the weights are finite, the largest is %s, in %s", short(largest), name)
 }

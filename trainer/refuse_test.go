@@ -60,6 +60,7 @@ func TestNotANumber(t *testing.T) {
 			last := filepath.Join(folder(cfg), "checkpoints", "pretrain", "last.safetensors")
 			assert.ErrorContains(t, err, last)
 			assert.ErrorContains(t, err, "pretrain.lr")
+			assert.Regexp(t, `: ([a-z0-9._]+\.(weight|bias|running_\w+) is not finite|the weights are finite, the largest is \S+, in [a-z0-9._]+); `, err.Error())
 			assert.NoFileExists(t, filepath.Join(folder(cfg), "DONE"))
 			f, err := checkpoint.Read(last)
 			require.NoError(t, err)

@@ -289,14 +289,6 @@ func (p *pipeline) update(st *stage, epoch, at, all int) {
 	st.average.follow(lead.s, epoch*all+at)
 }
 
-func (p *pipeline) notFinite(st *stage, epoch, i int) error {
-	kept := "no checkpoint had been saved yet"
-	if p.run != nil && p.run.HasCheckpoint(st.name, "last") { // a probe has no run
-		kept = "the last good checkpoint is " + p.run.CheckpointPath(st.name, "last")
-	}
-	return fmt.Errorf("the loss is not a finite number in stage %s, epoch %d, step %d: a lower %s.lr may help; %s", st.name, epoch+1, i+1, st.section, kept)
-}
-
 func (p *pipeline) stepsPerEpoch() int {
 	batch := p.cfg.Data.BatchSize
 	steps := p.parts.Train.N / batch
