@@ -27,13 +27,14 @@ func (p *pipeline) validate(ctx context.Context, st *stage) (acc accuracies, err
 	return acc, p.guard(st, acc)
 }
 
-// guard sees catastrophic overfitting of fgsm_rs: within an epoch the network learns to stop the single step and nothing else, and
+// guard sees catastrophic overfitting where training.guard asks for it, as it always does for fgsm_rs: within an epoch the network learns to stop the single step and nothing else, and
 // accuracy under PGD falls to nothing (Wong et al., arXiv 2001.03994, section 5.4). Then the stage goes back to its best model, and on from
-// there with half the step, or ends. ADMM always goes on: its verdict is at its end.
+// there with half the step, or ends. ADMM always goes on: its verdict is at its end, and with several steps, which cannot be made fewer, it
+// is not guarded.
 func (p *pipeline) guard(st *stage, acc accuracies) error {
 	t := p.cfg.Training
 	robust := acc.robust[p.attack.Name()]
-	if st.target.method != "fgsm_rs" || st.saved.Best < 0 || st.saved.Best-robust < float64(t.GuardDrop) {
+	if t.Guard == "" || st.target.natural() || st.admm && st.target.method != "fgsm_rs" || st.saved.Best < 0 || st.saved.Best-robust < float64(t.GuardDrop) {
 		return nil
 	}
 	if err := p.useModel(st.name); err != nil {

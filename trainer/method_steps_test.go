@@ -174,7 +174,8 @@ func withRun(t *testing.T, p *pipeline) {
 
 // A fall of validation accuracy by guard_drop takes the stage back to its best model, with half the step or to its end.
 func TestGuard(t *testing.T) {
-	for _, mode := range []string{"lower", "stop"} {
+	for _, c := range []struct{ method, mode string }{{"fgsm_rs", "lower"}, {"fgsm_rs", "stop"}, {"pgd", "stop"}} {
+		mode := c.mode
 		inside(t, func(p *pipeline) {
 			withRun(t, p)
 			st := p.begun(t)
@@ -207,12 +208,15 @@ func TestGuard(t *testing.T) {
 			assert.Equal(t, []any{0.6, 1, 1, mode == "stop"}, []any{st.saved.Best, st.saved.BestEpoch, st.saved.Collapses, st.saved.Stopped})
 			assert.Nil(t, st.saved.Collapsed)
 			want := 1.25 * 0.2
+			if c.method == "pgd" {
+				want = 0.1
+			}
 			if mode == "lower" {
 				want /= 2
 			}
 			assert.InEpsilon(t, want, p.objectiveOf(st).attack.StepSize, 1e-9, "as the stage goes on")
 			assert.InEpsilon(t, want, st.target.attack.StepSize, 1e-9)
-		}, "training.method=fgsm_rs", "training.guard="+mode, "training.ema_decay=0.5")
+		}, "training.method="+c.method, "training.guard="+mode, "training.ema_decay=0.5")
 	}
 }
 

@@ -101,8 +101,8 @@ type Training struct {
 	Method         string `yaml:"method"`          // natural, pgd, trades, mart, fgsm_rs or free; default pgd
 	Beta           Number `yaml:"beta"`            // trades and mart only: weight of the divergence; default 6 and 5
 	Replays        int    `yaml:"replays"`         // free only: updates on each batch; default 8
-	Guard          string `yaml:"guard"`           // fgsm_rs only: lower its step or stop the stage when robust accuracy collapses; default lower
-	GuardDrop      Number `yaml:"guard_drop"`      // fgsm_rs only: the fall of validation robust accuracy that is a collapse; default 0.2
+	Guard          string `yaml:"guard"`           // what to do when robust accuracy collapses: stop the stage, or (fgsm_rs, whose default it is) lower its step; else none by default
+	GuardDrop      Number `yaml:"guard_drop"`      // the fall of validation robust accuracy that is a collapse; default 0.2
 	AWPGamma       Number `yaml:"awp_gamma"`       // adversarial weight perturbation, with pgd, trades or mart: its size relative to a layer; default 0, none
 	AWPWarmup      int    `yaml:"awp_warmup"`      // epochs of the pretrain section without it; default 0
 	LabelSmoothing Number `yaml:"label_smoothing"` // in [0,1); default 0

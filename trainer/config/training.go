@@ -13,9 +13,11 @@ func (c *Config) completeTraining() {
 		fill(c, "training.beta", &t.Beta, betas[t.Method])
 	case "fgsm_rs":
 		fill(c, "training.guard", &t.Guard, "lower")
-		fill(c, "training.guard_drop", &t.GuardDrop, 0.2)
 	case "free":
 		fill(c, "training.replays", &t.Replays, 8)
+	}
+	if t.Guard != "" {
+		fill(c, "training.guard_drop", &t.GuardDrop, 0.2)
 	}
 }
 
@@ -36,9 +38,13 @@ func (v *checker) training(t *Training) {
 		v.relate("training.ema_decay", "is %v, but an average of weights that are held on levels lies on none: quantise in a run of its own, from model.load",
 			t.EMADecay)
 	}
-	if t.Method == "fgsm_rs" && quantises {
+	switch {
+	case t.Guard == "" || !quantises:
+	case t.Method == "fgsm_rs":
 		v.relate("training.method",
 			"is fgsm_rs, whose guard cannot bring back weights that are held on levels: quantise with pgd in a run of its own, from model.load")
+	default:
+		v.relate("training.guard", "is %s, which cannot bring back weights that are held on levels: leave it out of a run that quantises", clip(t.Guard))
 	}
 }
 
@@ -55,8 +61,8 @@ func (v *checker) methodKeys(t *Training) {
 	}
 	own("beta", t.Beta != 0, "trades and mart use", betas[t.Method] > 0, func(key string) { v.positive(key, t.Beta) })
 	own("replays", t.Replays != 0, "free uses", t.Method == "free", func(key string) { v.atLeast(key, t.Replays, 1) })
-	own("guard", t.Guard != "", "fgsm_rs has", t.Method == "fgsm_rs", func(key string) { v.word(key, t.Guard, guards) })
-	own("guard_drop", t.GuardDrop != 0, "fgsm_rs has", t.Method == "fgsm_rs", func(key string) {
+	own("guard", t.Guard != "", "adversarial methods have", t.Method != "natural", func(key string) { v.guard(key, t) })
+	own("guard_drop", t.GuardDrop != 0, "a training.guard has", t.Guard != "", func(key string) {
 		if !(t.GuardDrop > 0 && t.GuardDrop < 1) {
 			v.fail(key, "is %v: a fraction above 0 and below 1 is needed, 0.2 for 20 points", t.GuardDrop)
 		}
@@ -65,6 +71,18 @@ func (v *checker) methodKeys(t *Training) {
 	own("awp_gamma", t.AWPGamma != 0, "pgd, trades and mart take", takesAWP, func(string) {})
 	if t.AWPWarmup > 0 && t.AWPGamma == 0 {
 		v.relate("training.awp_warmup", "is %d, but training.awp_gamma is 0: give both or neither", t.AWPWarmup)
+	}
+}
+
+// guard of a method with one step can make that smaller; of others it can only stop.
+func (v *checker) guard(key string, t *Training) {
+	switch t.Method {
+	case "fgsm_rs":
+		v.word(key, t.Guard, guards)
+	default:
+		if t.Guard != "" && t.Guard != "stop" {
+			v.fail(key, "is %q: stop is needed, only fgsm_rs has one step to make smaller", clip(t.Guard))
+		}
 	}
 }
 

@@ -35,9 +35,10 @@ func TestMethodRefusals(t *testing.T) {
 		{"training: {method: mart, beta: -1}", at + "beta is -1: a number above 0 is needed"},
 		{"training: {replays: 4}", at + "replays is given, but training.method is pgd: only free uses it"},
 		{"training: {method: free, replays: 0}", at + "replays is 0: at least 1 is needed"},
-		{"training: {method: free, guard: stop}", at + "guard is given, but training.method is free: only fgsm_rs has it"},
 		{"training: {method: fgsm_rs, guard: halt}", at + `guard is "halt": one of lower, stop is needed`},
-		{"training: {guard_drop: 0.1}", at + "guard_drop is given, but training.method is pgd: only fgsm_rs has it"},
+		{"training: {guard_drop: 0.1}", at + "guard_drop is given, but training.method is pgd: only a training.guard has it"},
+		{"training: {method: natural, guard: stop}", at + "guard is given, but training.method is natural: only adversarial methods have it"},
+		{"training: {guard: lower}", at + `guard is "lower": stop is needed, only fgsm_rs has one step to make smaller`},
 		{"training: {method: fgsm_rs, guard_drop: 20}", at + "guard_drop is 20: a fraction above 0 and below 1 is needed, 0.2 for 20 points"},
 		{"training: {method: natural, awp_gamma: 0.01}", at + "awp_gamma is given, but training.method is natural: only pgd, trades and mart take it"},
 		{"training: {method: free, awp_gamma: 0.01}", at + "awp_gamma is given, but training.method is free: only pgd, trades and mart take it"},
@@ -51,6 +52,7 @@ func TestMethodRefusals(t *testing.T) {
 		{"training: {method: fgsm_rs}\nadversary: {steps: 1}", "configs/x.yaml:5: adversary.steps is 1, but fgsm_rs is watched by the adversary's PGD: 2 steps or more are needed to see it collapse"},
 		{"training: {ema_decay: 0.9}" + quantised, at + "ema_decay is 0.9, but an average of weights that are held on levels lies on none: quantise in a run of its own, from model.load"},
 		{"training: {method: fgsm_rs}" + quantised, at + "method is fgsm_rs, whose guard cannot bring back weights that are held on levels: quantise with pgd in a run of its own, from model.load"},
+		{"training: {guard: stop}" + quantised, at + "guard is stop, which cannot bring back weights that are held on levels: leave it out of a run that quantises"},
 	})
 	for _, fine := range []string{"training: {method: trades, mixup_alpha: 1, label_smoothing: 0.1}\nadversary: {norm: L2, epsilon: 1}", "training: {method: mart, awp_gamma: 0.005}" + quantised} {
 		assert.NotNil(t, parse(t, smallest+strings.TrimSpace(fine)))
