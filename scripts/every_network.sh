@@ -1,5 +1,5 @@
 #!/bin/bash
-# Every network that rapt has through pretrain, admm and retrain at 50 % (configs/every-network.yaml), on 96 images, the heaviest on 32:
+# Every network that rapt has through pretrain, admm and retrain at 50 % (configs/every-network.yaml), on 96 images, the heavy ones on 32 or 16:
 #   scripts/every_network.sh [OUT] [NETWORK ...]      default: runs/every-network, all of them; the same command goes on where it was stopped
 # Needs CIFAR-10 (rapt data fetch cifar10), bin/rapt and python3. The last lines are the table; exit code 1 where a loss does not fall or a layer
 # has not exactly the zeros that it should.
@@ -12,7 +12,7 @@ list=$(bin/rapt models --json)
 field() { python3 -c '
 import json, sys
 for m in json.load(sys.stdin)["models"]:
-    print(m["name"], "digits" if m["input"][0] == 1 else "cifar10", 40 if m["macs"] > 500e6 else 104)' <<<"$list"; }
+    print(m["name"], "digits" if m["input"][0] == 1 else "cifar10", 24 if m["macs"] > 3e9 else 40 if m["macs"] > 500e6 else 104)' <<<"$list"; }
 
 while read -r arch dataset images; do
   [ $# -eq 0 ] || [[ " $* " == *" $arch "* ]] || continue

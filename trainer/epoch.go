@@ -10,6 +10,7 @@ import (
 	"rapt/admm"
 	"rapt/adversarial"
 	torch "rapt/cgo"
+	"rapt/trainer/metrics"
 )
 
 // endEpoch validates the model, keeps it if it is the best so far, and updates Z and U where that is due. A model
@@ -77,7 +78,9 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 	if st.masks == nil {
 		return nil
 	}
-	sum, err := p.sparsityNow()
+	var sum metrics.Sparsity
+	var err error
+	p.team.members[0].s.Do(func() { sum, err = p.sparsityNow() })
 	if err != nil {
 		return err
 	}
@@ -100,7 +103,8 @@ func (p *pipeline) updateADMM(st *stage, pruned accuracies, values map[string]fl
 	for _, r := range residuals {
 		worst = max(worst, r.PrimalRel)
 	}
-	penalty, err := st.split.Penalty().Item()
+	var penalty float64
+	p.team.members[0].s.Do(func() { penalty, err = st.split.Penalty().Item() })
 	if err != nil {
 		return nil, err
 	}

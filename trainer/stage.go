@@ -178,6 +178,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)
 	defer p.progress.Done()
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
+		before := st.masks
 		st.masks = st.plan.graduallyAt(st, epoch).pruneNow(p.team.members[0])
 		st.masks.apply(p.team.members[0].s)
 		st.average.hold(p.team.members[0].s, st.masks)
@@ -185,6 +186,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 			st.awp.hold(st.masks)
 			p.record()
 		}
+		p.team.members[0].s.Free(before.masks...)
 	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {

@@ -76,27 +76,32 @@ func (p *pipeline) resumePoint(st *stage) (int64, error) {
 
 // save writes the stage's checkpoint: the model, for "last" all that is needed to go on, and for "best" the codes of
 // quantised weights. It reaches the disk while training goes on: p.run.Wait waits for it.
-func (p *pipeline) save(st *stage, which string) error {
-	lead := p.team.members[0]
+func (p *pipeline) save(st *stage, which string) (err error) {
 	st.saved.Seconds = st.spent()
-	meta := p.metadata(st)
-	state, err := st.held.file(meta)
-	if err != nil {
-		return err
-	}
-	model, err := modelFile(lead.model, meta)
-	if err != nil {
-		return err
-	}
-	if which == "last" {
-		if state, err = p.stateFile(st); err != nil {
-			return err
-		}
-	}
 	if which == "last" {
 		p.periodic.last = time.Now()
 	}
+	var model, state *checkpoint.File
+	p.team.members[0].s.Do(func() { model, state, err = p.files(st, which) })
+	if err != nil {
+		return err
+	}
 	return p.run.SaveAside(st.name, which, model, st.saved, state)
+}
+
+// files are copies of what save writes.
+func (p *pipeline) files(st *stage, which string) (model, state *checkpoint.File, err error) {
+	meta := p.metadata(st)
+	if state, err = st.held.file(meta); err != nil {
+		return nil, nil, err
+	}
+	if which == "last" {
+		if state, err = p.stateFile(st); err != nil {
+			return nil, nil, err
+		}
+	}
+	model, err = modelFile(p.team.members[0].model, meta)
+	return model, state, err
 }
 
 // stateTensors are the tensors beside the model that a stage needs to go on, under their names.
