@@ -3,6 +3,7 @@ module rapt
 go 1.24.0
 
 require (
+	github.com/DeRuina/timberjack v1.4.10
 	github.com/agnivade/levenshtein v1.2.1
 	github.com/gofrs/flock v0.12.1
 	github.com/google/renameio/v2 v2.0.0
@@ -44,6 +45,7 @@ require (
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/josharian/intern v1.0.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
+	github.com/klauspost/compress v1.18.7 // indirect
 	github.com/mailru/easyjson v0.7.7 // indirect
 	github.com/mattn/go-runewidth v0.0.16 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect

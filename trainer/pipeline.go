@@ -64,12 +64,12 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		}
 	}
 	p.progress = metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
-	var closeLog func() error
+	var closeLog func()
 	if p.log, closeLog, err = metrics.NewLog(p.run.Path("log.txt"), p.progress, false); err != nil {
 		return nil, err
 	}
 	defer func() {
-		err = errors.Join(err, closeLog())
+		closeLog()
 		p.note(err)
 	}()
 	p.run.Warn = func(msg string) { p.log.Warn(msg) }
@@ -93,7 +93,7 @@ func (p *pipeline) note(err error) {
 	} else {
 		log.Info("done")
 	}
-	_ = done() // nothing depends on this last line
+	done()
 }
 
 // prepare checks all that can be checked before any work.

@@ -180,7 +180,7 @@ func indented(v any) ([]byte, error) {
 // --overwrite may remove there. DONE goes first, so that a half-removed run is
 // not taken for a finished one.
 var runPatterns = []string{
-	"DONE", "report.json", "strategy.yaml", "config.yaml", "env.json", "log.txt",
+	"DONE", "report.json", "strategy.yaml", "config.yaml", "env.json", "log.txt", "log-*.txt",
 	"metrics.jsonl", "metrics.csv", "events.out.tfevents.*",
 	"checkpoints/*/last.json", "checkpoints/*/last.safetensors", "checkpoints/*/last.state.safetensors",
 	"checkpoints/*/last.prev.json", "checkpoints/*/last.prev.safetensors", "checkpoints/*/last.prev.state.safetensors",

@@ -1,11 +1,9 @@
 package metrics
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,11 +12,12 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// NewLog builds the run's logger: JSON lines appended to the file at path, and
-// on console a line "15:04:05 message key=value" for a person, or the JSON line
-// too if json is set. An empty path or a nil console is left out. The function
-// returned syncs and closes the file.
-func NewLog(path string, console io.Writer, json bool) (*zap.Logger, func() error, error) {
+// NewLog builds the run's logger: JSON lines appended to the file at path, which
+// is rotated, and on console a line "15:04:05 message key=value" for a person, or
+// the JSON line too if json is set. An empty path or a nil console is left out. A
+// file that cannot be written later, as on a full disk, costs lines and no more.
+// The function returned syncs and closes the file.
+func NewLog(path string, console io.Writer, json bool) (*zap.Logger, func(), error) {
 	lines := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
 		TimeKey: "ts", LevelKey: "level", MessageKey: "msg",
 		EncodeTime:     zapcore.RFC3339NanoTimeEncoder,
@@ -26,22 +25,24 @@ func NewLog(path string, console io.Writer, json bool) (*zap.Logger, func() erro
 		EncodeDuration: zapcore.SecondsDurationEncoder,
 	})
 	var cores []zapcore.Core
-	done := func() error { return nil }
-	if path != "" {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, nil, fmt.Errorf("cannot open the log: %w", err)
-		}
-		done = func() error { return errors.Join(f.Sync(), f.Close()) }
-		cores = append(cores, zapcore.NewCore(lines, zapcore.Lock(f), zapcore.InfoLevel))
-	}
+	var person zapcore.Core
 	if console != nil {
 		w := zapcore.Lock(zapcore.AddSync(console))
 		if json {
-			cores = append(cores, zapcore.NewCore(lines.Clone(), w, zapcore.InfoLevel))
+			person = zapcore.NewCore(lines.Clone(), w, zapcore.InfoLevel)
 		} else {
-			cores = append(cores, &personCore{LevelEnabler: zapcore.InfoLevel, w: w})
+			person = &personCore{LevelEnabler: zapcore.InfoLevel, w: w}
 		}
+		cores = append(cores, person)
+	}
+	done := func() {}
+	if path != "" {
+		f, err := openLog(path, person)
+		if err != nil {
+			return nil, nil, err
+		}
+		done = f.close
+		cores = append(cores, zapcore.NewCore(lines, zapcore.Lock(f), zapcore.InfoLevel))
 	}
 	return zap.New(zapcore.NewTee(cores...)), done, nil
 }
