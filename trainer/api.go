@@ -5,6 +5,8 @@ package trainer
 import (
 	"errors"
 	"io"
+
+	"rapt/trainer/metrics"
 )
 
 // InputError is a problem of what the user gave, found before any work.
@@ -30,6 +32,7 @@ type RunOptions struct {
 	Stages    []string // of pretrain, admm, retrain, quantize_admm_1 and so on: only these; nil is the whole pipeline with its evaluation
 	Overwrite bool     // begin anew where a run exists
 	Version   string
+	Observer  metrics.Observer // is told each row of metrics; nil for none
 }
 
 // EvalOptions of Evaluate. Zero values mean what the checkpoint's metadata says.

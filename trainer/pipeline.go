@@ -327,6 +327,7 @@ func (p *pipeline) open(stages []*stage) (err error) {
 	if p.metrics, err = metrics.Open(p.run.Dir, from, p.run.Resumed); err != nil {
 		return err
 	}
+	p.metrics.Observer = p.options.Observer
 	for _, d := range []struct {
 		to  **images
 		set *datasets.Set

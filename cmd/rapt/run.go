@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rapt/trainer"
+	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
 
@@ -23,11 +24,13 @@ type runFlags struct {
 	overwrite bool
 	index     int  // of a sweep's point; negative: not given
 	requeue   bool // have Slurm start the job again where its time is up
+	metrics   string
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.sets, "set", nil, "override a key of the config: section.key=value (may be repeated)")
 	cmd.Flags().BoolVar(&f.overwrite, "overwrite", false, "begin anew where the run's folder holds a run")
+	cmd.Flags().StringVar(&f.metrics, "metrics-addr", "", "serve Prometheus metrics there: 9464 or :9464 is for this machine alone, 0.0.0.0:9464 for all (default: not)")
 	f.index = -1
 }
 
@@ -114,8 +117,11 @@ func (a *app) pipeline(ctx context.Context, path string, flags runFlags, only []
 	if grace, err := cfg.Run.Grace.Time(); err == nil {
 		a.signal.grace.Store(int64(grace))
 	}
-	report, err := trainer.Run(ctx, cfg, trainer.RunOptions{
-		Console: a.console(), Stages: only, Overwrite: flags.overwrite, Version: version,
+	options := trainer.RunOptions{Console: a.console(), Stages: only, Overwrite: flags.overwrite, Version: version}
+	var report *metrics.Report
+	err = a.exporting(cfg, flags.metrics, &options, func() error {
+		report, err = trainer.Run(ctx, cfg, options)
+		return err
 	})
 	if err != nil {
 		return err
@@ -125,6 +131,21 @@ func (a *app) pipeline(ctx context.Context, path string, flags runFlags, only []
 	}
 	a.showRun(report, filepath.Join(cfg.Run.OutDir, cfg.Run.Name), only == nil)
 	return nil
+}
+
+// exporting serves the run's metrics to Prometheus while work goes on, where an address says so.
+func (a *app) exporting(cfg *config.Config, address string, options *trainer.RunOptions, work func() error) error {
+	if address == "" {
+		return work()
+	}
+	e, err := metrics.Serve(address, metrics.ExportOptions{Run: cfg.Run.Name, Version: version, Folder: filepath.Join(cfg.Run.OutDir, cfg.Run.Name)})
+	if err != nil {
+		return usagef("--metrics-addr: %v", err)
+	}
+	defer e.Close()
+	fmt.Fprintln(a.err, "rapt: metrics are served at", e.URL())
+	options.Observer = e
+	return work()
 }
 
 // showRun prints the closing tables and where the files are.

@@ -25,13 +25,20 @@ var Columns = []string{
 	"sparsity/total", "time/epoch_s", "gpu/mem_mb",
 }
 
+// Observer is told what a Logger writes: the arguments of Log and LogEpoch. It
+// must not keep values.
+type Observer interface {
+	Observe(stage string, epoch int, step int64, values map[string]float64)
+}
+
 // Logger appends to a run's metrics.jsonl, metrics.csv and TensorBoard event
 // file. It is not for several goroutines at once.
 type Logger struct {
-	jsonl  *os.File
-	csv    *csvFile
-	events *eventFile
-	now    func() time.Time
+	Observer Observer // nil for none
+	jsonl    *os.File
+	csv      *csvFile
+	events   *eventFile
+	now      func() time.Time
 }
 
 // Open opens the metric files in dir. A new run (resume false) must not find
@@ -100,6 +107,9 @@ func (l *Logger) log(ts time.Time, stage string, epoch int, step int64, values m
 	}
 	if err := l.events.scalars(ts, step, values); err != nil {
 		return fmt.Errorf("cannot write the TensorBoard events: %w", err)
+	}
+	if l.Observer != nil {
+		l.Observer.Observe(stage, epoch, step, values)
 	}
 	return nil
 }
