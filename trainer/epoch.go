@@ -16,6 +16,7 @@ import (
 // endEpoch validates the model, keeps it if it is the best so far, and updates Z and U where that is due. A model
 // is judged by its accuracy under the attack it is trained against; a naturally trained one by its clean accuracy.
 func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) error {
+	p.watchClock()
 	lead := p.team.members[0]
 	epoch := st.saved.Epoch
 	acc, err := p.validate(ctx, st)

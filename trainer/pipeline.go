@@ -36,6 +36,7 @@ type pipeline struct {
 	log      *zap.Logger
 	metrics  *metrics.Logger
 	progress metrics.Progress
+	clock    clockWatch
 
 	periodic   periodic       // when a checkpoint within an epoch is due
 	env        map[string]any // what env.json holds
@@ -328,6 +329,7 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		return err
 	}
 	p.metrics.Observer = p.options.Observer
+	p.watchClock() // from here on
 	for _, d := range []struct {
 		to  **images
 		set *datasets.Set
