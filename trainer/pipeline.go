@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		report, err = p.do(ctx)
 		return err
 	})
-	return report, err
+	return report, p.exhausted(err, dev)
 }
 
 // note writes the run's end into its log file; whoever called Run tells the person.

@@ -32,8 +32,10 @@ type batchReport struct {
 	Stopped     string       `json:"stopped"`   // why no larger one was tried
 }
 
-// The largest batches to try, where memory does not end it before.
+// The largest batches to try, where memory does not end it before, and the smallest where the config's own does not fit: batch norm
+// needs two images.
 const (
+	smallest  = 2
 	mostOnCPU = 8192
 	mostOnGPU = 65536
 )
@@ -118,8 +120,14 @@ func (s batchSearch) run() (*batchReport, error) {
 			break
 		}
 		t, err := s.try(batch)
-		if errors.Is(err, torch.ErrOutOfMemory) {
+		for ; errors.Is(err, torch.ErrOutOfMemory); t, err = s.try(batch) {
 			r.Stopped = fmt.Sprintf("batches of %d do not fit into the memory", batch)
+			if len(r.Trials) > 0 || batch <= smallest {
+				break
+			}
+			batch /= 2 // the config's own size is too large: down to what fits
+		}
+		if errors.Is(err, torch.ErrOutOfMemory) {
 			break
 		}
 		if err != nil {
@@ -128,7 +136,7 @@ func (s batchSearch) run() (*batchReport, error) {
 		r.Trials = append(r.Trials, t)
 	}
 	if len(r.Trials) == 0 {
-		return nil, fmt.Errorf("%s: a smaller data.batch_size or model.width is needed", r.Stopped)
+		return nil, fmt.Errorf("%s: a smaller model.width is needed", r.Stopped)
 	}
 	best := 0.0
 	for _, t := range r.Trials {

@@ -51,8 +51,17 @@ func TestBatchSearch(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 128, r.Largest, "four steps of 62 ms are too long")
 
-	_, err = search(16, ms, mega).run()
-	assert.ErrorContains(t, err, "batches of 16 do not fit into the memory: a smaller data.batch_size")
+	ms[8], ms[4] = 9, 8
+	r, err = search(9, ms, mega).run()
+	require.NoError(t, err)
+	assert.Len(t, r.Trials, 1, "16 does not fit, 8 does, and 16 is not tried again")
+	assert.Equal(t, []any{8, 8, "batches of 16 do not fit into the memory"}, []any{r.Largest, r.Efficient, r.Stopped})
+	r, err = search(5, ms, mega).run()
+	require.NoError(t, err)
+	assert.Equal(t, []any{4, "batches of 8 do not fit into the memory"}, []any{r.Largest, r.Stopped})
+
+	_, err = search(1, ms, mega).run()
+	assert.EqualError(t, err, "batches of 2 do not fit into the memory: a smaller model.width is needed")
 	broken := errors.New("broken")
 	_, err = batchSearch{first: 1, most: 8, try: func(int) (batchTrial, error) { return batchTrial{}, broken }}.run()
 	assert.ErrorIs(t, err, broken)
