@@ -135,7 +135,10 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	out.Bytes = metrics.PlanBytes{Dense: 4 * out.Parameters.Before, SparseValues: 4 * out.Parameters.After,
 		SparseIndexed: 4*out.Parameters.After + indices, Shrunk: 4 * out.Parameters.Shrunk}
 	p.describeBudget(all, out)
-	out.Memory, err = p.memory(cost)
+	if out.Memory, err = p.memory(cost); err != nil {
+		return nil, err
+	}
+	out.Disk, err = p.disk(cost)
 	return out, err
 }
 
@@ -280,30 +283,8 @@ func (p *pipeline) memory(cost models.Costs) (most metrics.PlanMemory, err error
 	if err != nil {
 		return most, err
 	}
-	parameters := p.team.members[0].model.Parameters()
-	pruned := int64(0)
-	for _, l := range p.plan.layers {
-		pruned += l.Weight.Numel()
-	}
 	for _, st := range stages {
-		m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters * p.copies(), Gradients: 4 * parameters * int64(len(p.team.members)),
-			Activations: 4 * 2 * cost.Activations * int64(p.cfg.Data.BatchSize) * p.objectiveOf(st).graphs()}
-		switch {
-		case st.conf.Optimizer == "adam":
-			m.Optimizer = 2 * 4 * parameters
-		case st.conf.Momentum != 0:
-			m.Optimizer = 4 * parameters
-		}
-		if st.quant != nil && st.admm {
-			m.ADMM = 2 * 4 * parameters
-		} else if st.admm {
-			m.ADMM = 2 * 4 * pruned
-		}
-		if st.mask.from != nothing {
-			m.Masks = 4 * pruned
-		}
-		m.Total = m.Weights + m.Gradients + m.Optimizer + m.ADMM + m.Masks + m.Activations
-		if m.Total > most.Total {
+		if m := p.stageMemory(st, cost); m.Total > most.Total {
 			most = m
 		}
 	}

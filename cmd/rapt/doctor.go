@@ -33,11 +33,12 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor [CONFIG]",
 		Short: "Show what this machine has and what would make a run fail",
-		Long: `Looks at libtorch, GPUs, the BLAS library, processors, data sets and disk. With a config it looks at what that run needs.
-Exit code 3 means that something will make a run fail.
+		Long: `Looks at libtorch, GPUs and their driver, the BLAS library, processors, memory, data sets with their checksums, disk, scheduler and clock.
+64 MB are written to the disk, and removed. With a config it looks at what that run needs. Exit code 3 means that something will make a run fail.
 
 With --find-batch it does nothing of that, but takes training steps of the config's first stage, on images that it draws, in
-batches of the config's size (32 where it gives none) and twice as many each time, for as long as the memory lasts.`,
+batches of the config's size (32 where it gives none) and twice as many each time, for as long as the memory lasts; where the
+first does not fit, half as many each time until one does.`,
 		Example: `  rapt doctor
   rapt doctor configs/mnist.yaml --json
   rapt doctor --find-batch configs/mnist.yaml`,
@@ -69,12 +70,7 @@ batches of the config's size (32 where it gives none) and twice as many each tim
 }
 
 func (a *app) doctor(m *machine) error {
-	var problems []string
-	for _, c := range m.Checks {
-		if c.State == stateProblem {
-			problems = append(problems, c.Name)
-		}
-	}
+	problems := m.problems()
 	m.OK = len(problems) == 0
 	show := func() error { return a.writeJSON(m) }
 	if !a.json {

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	torch "rapt/cgo"
 	"rapt/datasets"
@@ -24,16 +19,21 @@ type machine struct {
 	Go        string            `json:"go"`
 	Platform  string            `json:"platform"`
 	Libtorch  string            `json:"libtorch"`
-	CUDABuilt bool              `json:"cuda_built"` // libtorch has CUDA compiled in
-	GPUs      []string          `json:"gpus"`       // those that libtorch can use
+	CUDABuilt bool              `json:"cuda_built"`    // libtorch has CUDA compiled in
+	CUDA      string            `json:"cuda"`          // its version; empty without
+	Driver    string            `json:"nvidia_driver"` // empty where none is seen
+	GPUs      []string          `json:"gpus"`          // those that libtorch can use
 	BLAS      string            `json:"blas"`
-	CPUs      int               `json:"cpus"`      // that this process may run on
-	CPULimit  float64           `json:"cpu_limit"` // the control group's, in processors; 0 is none seen
-	Threads   int               `json:"threads"`   // that a run will use
+	CPUs      int               `json:"cpus"`               // that this process may run on
+	CPULimit  float64           `json:"cpu_limit"`          // the control group's, in processors; 0 is none seen
+	Threads   int               `json:"threads"`            // that a run will use
+	Memory    int64             `json:"memory_limit_bytes"` // that this process may have; 0 is none seen
 	Datasets  []*dataState      `json:"datasets"`
 	Disk      string            `json:"disk"` // the folder whose file system is looked at
 	DiskFree  uint64            `json:"disk_free_bytes"`
-	Scheduler map[string]string `json:"scheduler"` // the environment's variables that say one is at work
+	DiskSpeed float64           `json:"disk_mb_per_s"`       // written and synced; 0 is not measured
+	Needs     *runNeeds         `json:"run_needs,omitempty"` // the config's
+	Scheduler map[string]string `json:"scheduler"`           // the environment's variables that say one is at work
 	OK        bool              `json:"ok"`
 	Checks    []check           `json:"checks"`
 }
@@ -54,9 +54,21 @@ func examine(cfg *config.Config) *machine {
 	m.blas()
 	m.processors(cfg)
 	m.data(cfg)
-	m.disk(cfg)
-	m.scheduler()
+	needs := m.needs(cfg)
+	m.memory(needs)
+	m.disk(cfg, needs)
+	m.scheduler(os.LookupEnv, time.Now())
+	m.clock(time.Now())
 	return m
+}
+
+func (m *machine) problems() (names []string) {
+	for _, c := range m.Checks {
+		if c.State == stateProblem {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 func (m *machine) libtorch() {
@@ -80,37 +92,6 @@ func works(d torch.Device) error {
 		}
 		return err
 	})
-}
-
-func (m *machine) gpus(cfg *config.Config) {
-	n := torch.CUDADeviceCount()
-	for i := range n {
-		name, err := torch.CUDADeviceName(i)
-		if err != nil {
-			name = "of an unknown name"
-		}
-		m.GPUs = append(m.GPUs, name)
-		if err := works(torch.CUDA(i)); err != nil {
-			m.add(stateProblem, "GPU", "use another GPU or run.device: cpu, or a libtorch built for this GPU", "cuda:%d %s cannot be used: %v", i, name, err)
-		} else {
-			m.add(stateOK, "GPU", "", "cuda:%d %s", i, name)
-		}
-	}
-	switch {
-	case n > 0:
-	case m.CUDABuilt:
-		m.add(stateWarning, "GPU", "see whether nvidia-smi works and what CUDA_VISIBLE_DEVICES says", "none can be used, though libtorch has CUDA: no GPU, no driver or one too old; runs use the CPU")
-	default:
-		m.add(stateOK, "GPU", "", "none: this libtorch is without CUDA, runs use the CPU")
-	}
-	if cfg == nil {
-		return
-	}
-	if device, err := trainer.ChooseDevice(cfg.Run.Device); err != nil {
-		m.add(stateProblem, "device", "set run.device: auto", "%v", err)
-	} else {
-		m.add(stateOK, "device", "", "run.device: %s is %v here", cfg.Run.Device, device)
-	}
 }
 
 func (m *machine) blas() {
@@ -179,77 +160,5 @@ func (m *machine) data(cfg *config.Config) {
 			remedy = advice
 		}
 		m.add(state, "data "+name, remedy, "%s", detail)
-	}
-}
-
-// lowDisk is where a warning is due; the checkpoints and logs of a small run take some ten megabytes.
-const lowDisk = 1 << 30
-
-func (m *machine) disk(cfg *config.Config) {
-	folder := "."
-	if cfg != nil {
-		folder = cfg.Run.OutDir
-	}
-	m.Disk = existing(folder)
-	var fsStat unix.Statfs_t
-	if err := unix.Statfs(m.Disk, &fsStat); err != nil {
-		m.add(stateWarning, "disk", "", "the free space in %s cannot be seen: %v", m.Disk, err)
-		return
-	}
-	m.DiskFree = fsStat.Bavail * uint64(fsStat.Bsize)
-	detail := fmt.Sprintf("%.1f GB free in %s", float64(m.DiskFree)/1e9, m.Disk)
-	err := unix.Access(m.Disk, unix.W_OK)
-	if info, e := os.Stat(m.Disk); e == nil && !info.IsDir() {
-		err = unix.ENOTDIR
-	}
-	switch {
-	case err != nil && cfg != nil:
-		m.add(stateProblem, "disk", "set run.out_dir to a folder that you may write to", "%s cannot be written: %v", m.Disk, err)
-	case err != nil:
-		m.add(stateWarning, "disk", "work in another folder, or set run.out_dir", "%s cannot be written: %v", m.Disk, err)
-	case m.DiskFree < lowDisk:
-		m.add(stateWarning, "disk", "free some space, or set run.out_dir to another disk", "%s", detail)
-	default:
-		m.add(stateOK, "disk", "", "%s", detail)
-	}
-}
-
-// existing is the folder itself, or the nearest one above it that is there.
-func existing(folder string) string {
-	folder, err := filepath.Abs(folder)
-	if err != nil {
-		return "."
-	}
-	for {
-		if _, err := os.Stat(folder); !errors.Is(err, fs.ErrNotExist) || folder == filepath.Dir(folder) {
-			return folder
-		}
-		folder = filepath.Dir(folder)
-	}
-}
-
-// schedulerVariables are those worth seeing: they say who started the process and what it may use.
-var schedulerVariables = []string{
-	"SLURM_JOB_ID", "SLURM_JOB_NAME", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_NTASKS", "SLURM_PROCID",
-	"SLURM_CPUS_PER_TASK", "KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-}
-
-func (m *machine) scheduler() {
-	var seen []string
-	for _, name := range schedulerVariables {
-		if value, ok := os.LookupEnv(name); ok {
-			m.Scheduler[name] = value
-			seen = append(seen, name+"="+value)
-		}
-	}
-	switch {
-	case slices.ContainsFunc(seen, func(v string) bool { return strings.HasPrefix(v, "SLURM_") }):
-		m.add(stateOK, "scheduler", "", "Slurm: %s", strings.Join(seen, " "))
-	case m.Scheduler["KUBERNETES_SERVICE_HOST"] != "":
-		m.add(stateOK, "scheduler", "", "Kubernetes: %s", strings.Join(seen, " "))
-	case len(seen) > 0:
-		m.add(stateOK, "scheduler", "", "none seen; set: %s", strings.Join(seen, " "))
-	default:
-		m.add(stateOK, "scheduler", "", "none seen")
 	}
 }

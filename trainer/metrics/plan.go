@@ -29,6 +29,7 @@ type Plan struct {
 	MACs       PlanCount  `json:"macs"`  // multiply-accumulates for one image
 	Bytes      PlanBytes  `json:"bytes"` // of the parameters
 	Memory     PlanMemory `json:"memory"`
+	Disk       int64      `json:"disk_bytes"`     // of the checkpoints of all stages, at most
 	Time       *PlanTime  `json:"time,omitempty"` // where it was measured
 }
 
@@ -140,6 +141,7 @@ func PlanTable(w io.Writer, p *Plan) {
 	m := p.Memory
 	fmt.Fprintf(w, "memory, estimated: %s in %s (weights %s, gradients %s, optimizer %s, Z and U %s, masks %s, activations %s), and the data and libtorch\n", sized(m.Total),
 		m.Stage, sized(m.Weights), sized(m.Gradients), sized(m.Optimizer), sized(m.ADMM), sized(m.Masks), sized(m.Activations))
+	fmt.Fprintf(w, "disk: up to %s of checkpoints\n", sized(p.Disk))
 	if p.Time != nil {
 		for _, s := range p.Time.Stages {
 			fmt.Fprintf(w, "time of %s, estimated: %s (%d epochs, %d steps of %.1f ms)\n", s.Stage, seconds(s.Seconds), s.Epochs, s.Steps, s.StepMS)
