@@ -87,7 +87,10 @@ func (a *archive) next() (member, error) {
 			continue
 		case tar.TypeReg, tar.TypeDir:
 		default:
-			return member{}, inputErrorf("%s: %q is a link or a device; an archive of plain files and folders is needed", a.path, h.Name)
+			return member{}, inputErrorf("%s: %.80q is a link or a device; an archive of plain files and folders is needed", a.path, h.Name)
+		}
+		if sparse(h) {
+			return member{}, inputErrorf("%s: %.80q is a sparse file, whose holes take no room in the archive; pack it without tar's --sparse", a.path, h.Name)
 		}
 		name, err := memberName(h.Name)
 		if err != nil {
@@ -100,13 +103,33 @@ func (a *archive) next() (member, error) {
 	}
 }
 
+// sparse tells of a file in one of the PAX forms of GNU tar's sparse files; the older form has a type of its own. The reader makes up
+// their zeros, which the limit of what an archive unpacks to does not see.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// Names in an archive cost as little as its content: no longer than a path may be, and no deeper than a folder of images.
+const (
+	maxName  = 4096
+	maxDepth = 16
+)
+
 func memberName(name string) (string, error) {
+	if len(name) > maxName || strings.Count(name, "/") > maxDepth+2 { // ./ before it and a / at its end
+		return "", fmt.Errorf("the name %.80q.. is longer than %d bytes or nested more than %d deep", name, maxName, maxDepth)
+	}
 	if path.IsAbs(name) || strings.ContainsAny(name, "\\\x00") {
-		return "", fmt.Errorf("%q is no relative path with slashes", name)
+		return "", fmt.Errorf("%.80q is no relative path with slashes", name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return "", fmt.Errorf("%q leads out of the archive", name)
+			return "", fmt.Errorf("%.80q leads out of the archive", name)
 		}
 	}
 	return path.Clean(name), nil

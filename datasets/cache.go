@@ -153,6 +153,9 @@ func readCache(all []byte) (*cacheHeader, []byte, error) {
 	if err := json.Unmarshal(text, h); err != nil {
 		return nil, nil, err
 	}
+	if !h.possible(len(all)) {
+		return nil, nil, errors.New("the header is impossible")
+	}
 	begin := (int64(fixed) + int64(size) + cachePage - 1) / cachePage * cachePage
 	if int64(len(all)) != begin+h.data() {
 		return nil, nil, errors.New("the length is wrong")
@@ -161,7 +164,26 @@ func readCache(all []byte) (*cacheHeader, []byte, error) {
 	if crcText(crc32.Checksum(data, castagnoli)) != h.CRC {
 		return nil, nil, errors.New("the content is damaged")
 	}
+	for i := h.pixels(); i < int64(len(data)); i += 2 {
+		if int(binary.LittleEndian.Uint16(data[i:])) >= len(h.Classes) {
+			return nil, nil, errors.New("a label is out of range")
+		}
+	}
 	return h, data, nil
+}
+
+// possible tells whether a header's numbers may be those of a file of so many bytes: its checksum is no proof against malice, where others
+// can write to the folder.
+func (h *cacheHeader) possible(size int) bool {
+	for _, n := range []int{h.C, h.H, h.W} {
+		if n < 1 || n > maxPixels {
+			return false
+		}
+	}
+	if h.Train < 0 || h.Test < 0 || h.Train > size || h.Test > size { // below what overflows
+		return false
+	}
+	return h.C <= 3 && h.W <= maxPixels/h.H && int64(h.Train+h.Test) <= int64(size)/int64(h.C*h.H*h.W)
 }
 
 func crcText(sum uint32) string { return fmt.Sprintf("%08x", sum) }
@@ -193,12 +215,14 @@ func cacheName(source string, how ...any) string {
 // images are kept for this process alone, and the note says so.
 func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, error)) (*Parts, error) {
 	usual := dir == ""
+	var err error
 	if usual {
-		if base, err := os.UserCacheDir(); err == nil {
-			dir = filepath.Join(base, "rapt")
-		}
+		dir, err = os.UserCacheDir()
+		dir = filepath.Join(dir, "rapt")
 	}
-	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
 	if err == nil {
 		parts, failed := cached(filepath.Join(dir, name), key, build)
 		if !errors.As(failed, new(*cacheDirError)) {
@@ -209,6 +233,7 @@ func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, erro
 	if !usual {
 		return nil, inputErrorf("data.cache_dir: decoded images cannot be kept in %s: %w", dir, err)
 	}
+	reason := err
 	own, err := os.MkdirTemp("", "rapt-images-")
 	if err != nil {
 		return nil, fmt.Errorf("decoded images can be kept nowhere: %w; set data.cache_dir", err)
@@ -218,6 +243,6 @@ func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, erro
 	if err != nil {
 		return nil, err
 	}
-	parts.note(fmt.Sprintf("the images are decoded at every start, since the cache folder %s cannot be written; data.cache_dir names another", dir))
+	parts.note(fmt.Sprintf("the images are decoded at every start, since they cannot be kept (%v); data.cache_dir names a folder for them", reason))
 	return parts, nil
 }

@@ -16,7 +16,7 @@ import (
 const (
 	cifarSide  = 32
 	cifarImage = 3 * cifarSide * cifarSide // bytes: the red, the green and the blue plane
-	// maxCIFARFile is above the largest file, CIFAR-100's train.
+	// maxCIFARFile is above the largest file, CIFAR-100's train, and above all files of an archive together.
 	maxCIFARFile = 256 << 20
 )
 
@@ -141,6 +141,7 @@ func (c *cifar) unpack(archive string) ([][]byte, error) {
 	}
 	defer a.Close()
 	contents := make([][]byte, len(c.files()))
+	left := int64(maxCIFARFile)
 	for {
 		m, err := a.next()
 		if err == io.EOF {
@@ -153,8 +154,8 @@ func (c *cifar) unpack(archive string) ([][]byte, error) {
 		if i < 0 || m.dir {
 			continue
 		}
-		if contents[i] != nil || m.size > maxCIFARFile {
-			return nil, inputErrorf("%s: %s is there twice, or has more than %d bytes", archive, m.name, maxCIFARFile)
+		if left -= m.size; contents[i] != nil || left < 0 {
+			return nil, inputErrorf("%s: %s is there twice, or the archive's files have more than %d bytes", archive, m.name, maxCIFARFile)
 		}
 		if contents[i], err = io.ReadAll(a); err != nil {
 			return nil, a.fault(err)

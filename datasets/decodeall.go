@@ -15,12 +15,15 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 )
 
 const (
-	maxSide    = 4096 // of Options.Size
-	namedFiles = 3    // of the broken ones
+	maxSide     = 4096      // of Options.Size
+	namedFiles  = 3         // of the broken ones
+	maxWaiting  = 256 << 20 // bytes of files that are read and not decoded yet
+	maxDecoding = 2 << 30   // bytes that images take while they are decoded, all together
 )
 
 // decoding is the images of a source on their way into a cache file: decoded by all processors as they come, kept one after the
@@ -31,13 +34,17 @@ type decoding struct {
 	skip  bool
 	spill *os.File
 
+	// As many processors as there are may each have the largest of images: they wait for room.
+	waiting, room *semaphore.Weighted
+
 	mu      sync.Mutex
 	out     *bufio.Writer // to the temporary file
 	end     int64         // of it
 	w, h    int           // of every image, once there is one
 	first   string
 	samples []sample
-	broken  []string
+	broken  []string // the first ones by name, of
+	broke   int
 	folders []string
 }
 
@@ -58,11 +65,12 @@ func decodeAll(src imageSource, o Options, w io.WriterAt) (*cacheHeader, error) 
 	if err := os.Remove(spill.Name()); err != nil { // it goes when it is closed
 		return nil, err
 	}
-	d := &decoding{src: src, size: o.Size, skip: o.OnError == Skip, spill: spill, out: bufio.NewWriterSize(spill, 1<<20)}
+	d := &decoding{src: src, size: o.Size, skip: o.OnError == Skip, spill: spill, out: bufio.NewWriterSize(spill, 1<<20),
+		waiting: semaphore.NewWeighted(maxWaiting), room: semaphore.NewWeighted(maxDecoding)}
 	if err := d.run(); err != nil {
 		return nil, err
 	}
-	l, err := arrange(d.samples, d.folders, len(d.broken))
+	l, err := arrange(d.samples, d.folders, d.broke)
 	if err != nil {
 		return nil, inputErrorf("%s: %w", strings.TrimSuffix(src.full(""), ": "), err)
 	}
@@ -77,8 +85,10 @@ func spillDir(w io.WriterAt) string {
 	return ""
 }
 
+// encoded is a file; size bytes are kept free for it until it is decoded.
 type encoded struct {
 	name string
+	size int64
 	read func() ([]byte, error)
 }
 
@@ -93,19 +103,23 @@ func (d *decoding) run() error {
 	queue := make(chan encoded, 4*workers)
 	group.Go(func() error {
 		defer close(queue)
-		return d.src.each(ctx, func(name string, read func() ([]byte, error)) error {
-			select {
-			case queue <- encoded{name, read}:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}, func(name string) { d.folders = append(d.folders, name) })
+		return d.src.each(ctx, sink{
+			reserve: func(size int64) error { return d.waiting.Acquire(ctx, size) },
+			folder:  func(name string) { d.folders = append(d.folders, name) },
+			file: func(e encoded) error {
+				select {
+				case queue <- e:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			},
+		})
 	})
 	for range workers {
 		group.Go(func() error {
 			for e := range queue {
-				if err := d.take(e); err != nil {
+				if err := d.take(ctx, e); err != nil {
 					return err
 				}
 			}
@@ -116,29 +130,52 @@ func (d *decoding) run() error {
 }
 
 // take decodes and stores one image. One that is broken is an error, or noted.
-func (d *decoding) take(e encoded) error {
-	p, err := d.decode(e)
-	if err == nil {
-		return d.store(e.name, p)
+func (d *decoding) take(ctx context.Context, e encoded) error {
+	defer d.waiting.Release(e.size)
+	f, err := openEncoded(e)
+	if err == nil && f.cost(d.size) > maxDecoding {
+		err = tooLong(f.w, f.h, d.size)
 	}
+	if err != nil {
+		return d.refuse(e, err)
+	}
+	cost := f.cost(d.size)
+	if err := d.room.Acquire(ctx, cost); err != nil {
+		return err
+	}
+	defer d.room.Release(cost)
+	p, err := f.decode(d.size)
+	if err != nil {
+		return d.refuse(e, err)
+	}
+	return d.store(e.name, p)
+}
+
+func openEncoded(e encoded) (pictureFile, error) {
+	if _, known := imageKind(e.name); !known {
+		return pictureFile{}, fmt.Errorf("%s images are not read: JPEG, PNG or WebP is needed", path.Ext(e.name))
+	}
+	raw, err := e.read()
+	if err != nil {
+		return pictureFile{}, err
+	}
+	return openPicture(raw)
+}
+
+// refuse is for an image that cannot be decoded.
+func (d *decoding) refuse(e encoded, err error) error {
 	if !d.skip {
 		return inputErrorf("%s: %w; repair or remove it, or set data.on_error to skip", d.src.full(e.name), err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.broke++
 	d.broken = append(d.broken, fmt.Sprintf("%s (%v)", e.name, err))
+	if len(d.broken) > 100*namedFiles { // of millions only the first are named
+		slices.Sort(d.broken)
+		d.broken = d.broken[:namedFiles]
+	}
 	return nil
-}
-
-func (d *decoding) decode(e encoded) (picture, error) {
-	if _, known := imageKind(e.name); !known {
-		return picture{}, fmt.Errorf("%s images are not read: JPEG, PNG or WebP is needed", path.Ext(e.name))
-	}
-	raw, err := e.read()
-	if err != nil {
-		return picture{}, err
-	}
-	return decodePicture(raw, d.size)
 }
 
 func (d *decoding) store(name string, p picture) error {
@@ -206,13 +243,13 @@ func (d *decoding) write(l *layout, w io.WriterAt) (*cacheHeader, error) {
 
 // note tells of the images that were left out.
 func (d *decoding) note() string {
-	if len(d.broken) == 0 {
+	if d.broke == 0 {
 		return ""
 	}
 	slices.Sort(d.broken)
-	named := strings.Join(d.broken[:min(namedFiles, len(d.broken))], ", ")
-	if len(d.broken) > namedFiles {
+	named := strings.Join(d.broken[:min(namedFiles, d.broke)], ", ")
+	if d.broke > namedFiles {
 		named += ", .."
 	}
-	return fmt.Sprintf("%d of %d images are broken and were left out: %s", len(d.broken), len(d.broken)+len(d.samples), named)
+	return fmt.Sprintf("%d of %d images are broken and were left out: %s", d.broke, d.broke+len(d.samples), named)
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -102,10 +101,16 @@ func readImages(source, name string, o Options) (*Parts, error) {
 // imageSource is a folder or an archive.
 type imageSource interface {
 	key() string // what it holds, by names, sizes and times
-	// each calls file for each image and for each file that looks like one but is of a kind that is not read, and folder for each
-	// folder. read gives the content. The names are relative, with slashes.
-	each(ctx context.Context, file func(name string, read func() ([]byte, error)) error, folder func(name string)) error
+	each(ctx context.Context, to sink) error
 	full(name string) string // for messages
+}
+
+// sink takes what a source holds; names are relative, with slashes. file is called for each image and for each file that looks like one
+// but is of a kind that is not read, after reserve for its size.
+type sink struct {
+	reserve func(size int64) error
+	file    func(encoded) error
+	folder  func(name string)
 }
 
 func openImageSource(source string) (imageSource, error) {
@@ -149,8 +154,8 @@ func listFolder(root string) (*imageFolder, error) {
 	h := sha256.New()
 	var walk func(at string, depth int) error
 	walk = func(at string, depth int) error {
-		if depth > 16 {
-			return inputErrorf("%s: folders are nested more than 16 deep, or link to themselves", f.full(at))
+		if depth > maxDepth {
+			return inputErrorf("%s: folders are nested more than %d deep, or link to themselves", f.full(at), maxDepth)
 		}
 		entries, err := os.ReadDir(f.full(at))
 		if err != nil {
@@ -193,15 +198,23 @@ func (f *imageFolder) full(name string) string {
 	return filepath.Join(f.root, filepath.FromSlash(name))
 }
 
-func (f *imageFolder) each(ctx context.Context, file func(string, func() ([]byte, error)) error, folder func(string)) error {
+func (f *imageFolder) each(ctx context.Context, to sink) error {
 	for _, name := range f.folders {
-		folder(name)
+		to.folder(name)
 	}
 	for i, name := range f.files {
-		if err := ctx.Err(); err != nil {
-			return err
+		e := encoded{name: name, read: func() ([]byte, error) { return readImageFile(f.full(name), f.sizes[i]) }}
+		if tooLarge(f.sizes[i]) == nil {
+			e.size = f.sizes[i]
 		}
-		if err := file(name, func() ([]byte, error) { return readImageFile(f.full(name), f.sizes[i]) }); err != nil {
+		err := ctx.Err()
+		if err == nil {
+			err = to.reserve(e.size)
+		}
+		if err == nil {
+			err = to.file(e)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -244,54 +257,4 @@ func tooLarge(size int64) error {
 		return nil
 	}
 	return fmt.Errorf("the file has %d bytes; images of up to %d are read", size, maxImageFile)
-}
-
-// imageArchive is a .tar, .tar.gz or .tar.xz.
-type imageArchive struct {
-	path string
-	info fs.FileInfo
-}
-
-func (a *imageArchive) full(name string) string { return a.path + ": " + name }
-
-func (a *imageArchive) key() string {
-	return fmt.Sprintf("%d %d", a.info.Size(), a.info.ModTime().UnixNano())
-}
-
-func (a *imageArchive) each(ctx context.Context, file func(string, func() ([]byte, error)) error, folder func(string)) error {
-	r, err := openArchive(a.path)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		m, err := r.next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		isImage, _ := imageKind(m.name)
-		hidden := slices.ContainsFunc(strings.Split(m.name, "/"), func(part string) bool { return strings.HasPrefix(part, ".") })
-		switch {
-		case hidden:
-		case m.dir:
-			folder(m.name)
-		case isImage:
-			raw, failed := []byte(nil), tooLarge(m.size)
-			if failed == nil {
-				raw = make([]byte, m.size)
-				if _, err := io.ReadFull(r, raw); err != nil {
-					return r.fault(err)
-				}
-			}
-			if err := file(m.name, func() ([]byte, error) { return raw, failed }); err != nil {
-				return err
-			}
-		}
-	}
 }

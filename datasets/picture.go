@@ -31,15 +31,16 @@ type format struct {
 	magic  string // a ? stands for any byte
 	config func(io.Reader) (image.Config, error)
 	decode func(io.Reader) (image.Image, error)
-	yuv    *colours // of YCbCr; nil where there is none
+	check  func(pictureFile) error // that the file may be what its header claims
+	yuv    *colours                // of YCbCr; nil where there is none
 }
 
 // JPEG's luma and chroma take the whole range (JFIF 1.02). WebP's (RFC 6386, section 9.2) are those of ITU-R BT.601: luma in
 // [16, 235] and chroma in [16, 240].
 var formats = []format{
-	{"\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode, newColours(0, 1, 1.402, 0.344136, 0.714136, 1.772)},
-	{"\x89PNG\r\n\x1a\n", png.DecodeConfig, png.Decode, nil},
-	{"RIFF????WEBP", webp.DecodeConfig, webp.Decode, newColours(16, 1.164383, 1.596027, 0.391762, 0.812968, 2.017232)},
+	{"\xff\xd8\xff", jpeg.DecodeConfig, jpeg.Decode, checkJPEG, newColours(0, 1, 1.402, 0.344136, 0.714136, 1.772)},
+	{"\x89PNG\r\n\x1a\n", png.DecodeConfig, png.Decode, checkPNG, nil},
+	{"RIFF????WEBP", webp.DecodeConfig, webp.Decode, checkWebP, newColours(16, 1.164383, 1.596027, 0.391762, 0.812968, 2.017232)},
 }
 
 func formatOf(raw []byte) *format {
@@ -58,35 +59,45 @@ func formatOf(raw []byte) *format {
 	return nil
 }
 
-// decodePicture decodes a whole JPEG, PNG or WebP file, turned upright where a JPEG says how. Grey stays grey, 16 bits become
-// their upper 8, alpha is dropped as PIL's convert("RGB") does, and CMYK becomes RGB. A size above 0 scales and crops it, see fit.
-func decodePicture(raw []byte, size int) (p picture, err error) {
-	defer func() { // a decoder's fault on a hostile file is that file's fault
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("the image is damaged (%v)", cause)
-		}
-	}()
+// pictureFile is a whole JPEG, PNG or WebP file whose header was read.
+type pictureFile struct {
+	*format
+	raw  []byte
+	w, h int
+}
+
+// openPicture reads the header of an image file, and refuses sizes that would take much memory for nothing.
+func openPicture(raw []byte) (f pictureFile, err error) {
+	defer recoverDamage(&err)
 	if len(raw) == 0 {
-		return p, errors.New("the file is empty")
+		return f, errors.New("the file is empty")
 	}
-	f := formatOf(raw)
-	if f == nil {
-		return p, errors.New("this is no JPEG, PNG or WebP image")
+	kind := formatOf(raw)
+	if kind == nil {
+		return f, errors.New("this is no JPEG, PNG or WebP image")
 	}
-	c, err := f.config(bytes.NewReader(raw))
+	c, err := kind.config(bytes.NewReader(raw))
 	if err != nil {
-		return p, imageError(err)
+		return f, imageError(err)
 	}
 	if c.Width < 1 || c.Height < 1 || c.Width > maxPixels/c.Height {
-		return p, fmt.Errorf("the image has %d by %d pixels; 1 to %d in all are read", c.Width, c.Height, maxPixels)
+		return f, fmt.Errorf("the image has %d by %d pixels; 1 to %d in all are read", c.Width, c.Height, maxPixels)
 	}
-	img, err := f.decode(bytes.NewReader(raw))
+	f = pictureFile{kind, raw, c.Width, c.Height}
+	return f, kind.check(f)
+}
+
+// decode decodes the file, turned upright where a JPEG says how. Grey stays grey, 16 bits become their upper 8, alpha is dropped as
+// PIL's convert("RGB") does, and CMYK becomes RGB. A size above 0 scales and crops it, see fit.
+func (f pictureFile) decode(size int) (p picture, err error) {
+	defer recoverDamage(&err)
+	img, err := f.format.decode(bytes.NewReader(f.raw))
 	if err != nil {
 		return p, imageError(err)
 	}
-	p = toPicture(img, f)
+	p = toPicture(img, f.format)
 	if f.magic == formats[0].magic {
-		p = p.upright(orientation(raw))
+		p = p.upright(orientation(f.raw))
 	}
 	if size > 0 {
 		return p.fit(size)
@@ -94,7 +105,17 @@ func decodePicture(raw []byte, size int) (p picture, err error) {
 	return p, nil
 }
 
+// recoverDamage makes a decoder's fault on a hostile file that file's fault.
+func recoverDamage(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("the image is damaged (%v)", cause)
+	}
+}
+
 func imageError(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the image is truncated")
 	}
@@ -134,14 +155,9 @@ func toPicture(img image.Image, f *format) picture {
 // fit scales the picture so that its shorter side is size, then crops size by size around its centre: torchvision's Resize and
 // CenterCrop. The filter is the triangle, widened where it makes the image smaller (x/image/draw's BiLinear, PIL's BILINEAR).
 func (p picture) fit(size int) (picture, error) {
-	w, h := size, size
-	if p.w < p.h {
-		h = size * p.h / p.w
-	} else {
-		w = size * p.w / p.h
-	}
+	w, h := scaled(p.w, p.h, size)
 	if w > maxPixels/h {
-		return p, fmt.Errorf("the image has %d by %d pixels, too long a shape to scale to %d", p.w, p.h, size)
+		return p, tooLong(p.w, p.h, size)
 	}
 	if w != p.w || h != p.h {
 		scaled := newPicture(w, h, p.c)
@@ -159,6 +175,18 @@ func (p picture) fit(size int) (picture, error) {
 		copy(out.pix[i*size*p.c:(i+1)*size*p.c], p.pix[at:])
 	}
 	return out, nil
+}
+
+// scaled is how many pixels an image has whose shorter side was made size.
+func scaled(w, h, size int) (int, int) {
+	if w < h {
+		return size, size * h / w
+	}
+	return size * w / h, size
+}
+
+func tooLong(w, h, size int) error {
+	return fmt.Errorf("the image has %d by %d pixels, too long a shape or too large to scale to %d", w, h, size)
 }
 
 // centre is half of what is cut off, rounded as torchvision does.

@@ -21,6 +21,15 @@ func testdata(t testing.TB, name string) []byte {
 	return raw
 }
 
+// decodePicture reads a whole file, as the images of a set are read.
+func decodePicture(raw []byte, size int) (picture, error) {
+	f, err := openPicture(raw)
+	if err != nil {
+		return picture{}, err
+	}
+	return f.decode(size)
+}
+
 // TestPicturesAreAsPILDecodesThem: testdata/pictures.py made both. Lossless images are equal. Of lossy ones a decoder may round the
 // cosine transform and the colours its own way, and WebP's chroma is interpolated otherwise.
 func TestPicturesAreAsPILDecodesThem(t *testing.T) {

@@ -59,6 +59,7 @@ func TestJobs(t *testing.T) {
 			require.Equal(t, core.RestartPolicyNever, pod.RestartPolicy, "podFailurePolicy asks for it")
 			require.GreaterOrEqual(t, *pod.TerminationGracePeriodSeconds, int64(60))
 			require.True(t, *pod.SecurityContext.RunAsNonRoot)
+			require.False(t, *pod.AutomountServiceAccountToken)
 			require.Equal(t, claims[0].Name, volume(t, pod, "workspace").PersistentVolumeClaim.ClaimName)
 
 			rules := job.PodFailurePolicy.Rules

@@ -230,6 +230,7 @@ func FuzzReadPyTorch(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "m.pt")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		require.NoError(t, os.WriteFile(path, b, 0o644))
+		_, _ = importer.KindOf(path)
 		d, err := importer.ReadPyTorch(path)
 		if err != nil {
 			return
