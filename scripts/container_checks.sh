@@ -79,8 +79,8 @@ status() { sed -n "s/^$1:[ \t]*//p" "/proc/$inner/status" | tr '\t' ' '; }
 (container "${volumes[@]}" "${entrypoint[@]}" "${short[@]}") >"$log" 2>&1 &
 outer=$!
 expect "a run gets through two epochs" wait_for 1200 epochs 2
-read -r inner _ <"/proc/$outer/task/$outer/children"
-expect "process 1 is rapt" test "$(readlink "/proc/$inner/exe")" = /opt/rapt/bin/rapt
+inner=$(cut -d ' ' -f 1 "/proc/$outer/task/$outer/children")
+expect "process 1 is rapt, and not $(tr '\0' ' ' <"/proc/$inner/cmdline")" test "$(cat "/proc/$inner/comm")" = rapt
 expect "rapt is process 1: NSpid is $(status NSpid)" test "$(status NSpid | grep -o '[0-9]*$')" = 1
 expect "it is not root" grep -q '^123456 ' <<<"$(status Uid)"
 expect "it has no capabilities" test "$(status CapEff)$(status CapBnd)" = 00000000000000000000000000000000

@@ -34,7 +34,7 @@ digest() { sha256sum | cut -c 1-16; }
 
 mount_tree() { # where, layers (the upper ones first), a folder for what changes or nothing for a read-only tree
   local options=lowerdir=$2
-  if [ -n "${3:-}" ]; then options+=,upperdir=$3,workdir=$3.work; fi
+  if [ -n "${3:-}" ]; then options+=,upperdir=$3,workdir=$3.work; else options+=,ro; fi
   mount -t overlay overlay -o "$options" "$1"
 }
 
@@ -42,13 +42,14 @@ mount_system() { # tree: what a container finds in /proc, /sys and /dev
   local name
   mount -t proc -o nosuid,nodev,noexec proc "$1/proc"
   mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$1/sys"
-  mount -t tmpfs -o nosuid,mode=755,size=64k dev "$1/dev"
+  mount -t tmpfs -o nosuid,mode=755,size=1m dev "$1/dev"
   for name in null zero full random urandom; do
     : >"$1/dev/$name"
     mount --bind "/dev/$name" "$1/dev/$name"
   done
   ln -s /proc/self/fd "$1/dev/fd"
-  mkdir -m 1777 "$1/dev/shm"
+  mkdir "$1/dev/shm"
+  mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size=64m shm "$1/dev/shm"
 }
 
 # A RUN: the command in a shell, as root, its changes into the new layer.
