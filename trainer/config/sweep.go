@@ -43,10 +43,19 @@ const maxPoints = 100000
 
 var sweepFile = fileKind{"sweep", "config and grid are needed", "it needs config, the path of a config, and grid, such as {run.seed: [1, 2, 3]}"}
 
-// IsSweep tells whether the file at path is a sweep's: whether it has a grid. A file that cannot be read is none.
+// IsSweep tells whether the file at path is a sweep's: whether it has a grid. A file that cannot be read is none, nor is a pipe, which could be
+// read once only.
 func IsSweep(path string) bool {
-	data, err := os.ReadFile(path)
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	file, err := os.Open(path)
 	if err != nil {
+		return false
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	if err != nil || len(data) > maxSize {
 		return false
 	}
 	root, fault := parseFile(data, sweepFile)

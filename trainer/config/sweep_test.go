@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,16 @@ grid:
 	require.True(t, config.IsSweep(path))
 	require.False(t, config.IsSweep(filepath.Join(filepath.Dir(path), "base.yaml")))
 	require.False(t, config.IsSweep(path+".gone"))
+	require.NoError(t, syscall.Mkfifo(path+".pipe", 0o600))
+	require.False(t, config.IsSweep(path+".pipe"), "and it is not waited for")
+	require.False(t, config.IsSweep("/dev/zero"))
+	large, err := os.Create(path + ".large")
+	require.NoError(t, err)
+	_, err = large.WriteString("grid: {run.seed: [1, 2]}\nconfig: base.yaml\n")
+	require.NoError(t, err)
+	require.NoError(t, large.Truncate(1<<40))
+	require.NoError(t, large.Close())
+	require.False(t, config.IsSweep(path+".large"))
 	s, err := config.LoadSweep(path)
 	require.NoError(t, err)
 	require.Equal(t, 12, s.N())
