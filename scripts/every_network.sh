@@ -1,5 +1,6 @@
 #!/bin/bash
-# Every network that rapt has through pretrain, admm and retrain at 50 % (configs/every-network.yaml), on 96 images, the heavy ones on 32 or 16:
+# Every network that rapt has through pretrain, admm and retrain at 50 % (configs/every-network.yaml), on 96 images, the heavy ones on 32 or 16 (the
+# heaviest for six epochs in place of three):
 #   scripts/every_network.sh [OUT] [NETWORK ...]      default: runs/every-network, all of them; the same command goes on where it was stopped
 # Needs CIFAR-10 (rapt data fetch cifar10), bin/rapt and python3. The last lines are the table; exit code 1 where a loss does not fall or a layer
 # has not exactly the zeros that it should.
@@ -12,13 +13,13 @@ list=$(bin/rapt models --json)
 field() { python3 -c '
 import json, sys
 for m in json.load(sys.stdin)["models"]:
-    print(m["name"], "digits" if m["input"][0] == 1 else "cifar10", 24 if m["macs"] > 3e9 else 40 if m["macs"] > 500e6 else 104)' <<<"$list"; }
+    print(m["name"], "digits" if m["input"][0] == 1 else "cifar10", 24 if m["macs"] > 3e9 else 40 if m["macs"] > 500e6 else 104, 6 if m["macs"] > 10e9 else 3)' <<<"$list"; }
 
-while read -r arch dataset images; do
+while read -r arch dataset images epochs; do
   [ $# -eq 0 ] || [[ " $* " == *" $arch "* ]] || continue
   name=$arch-$dataset
   [ -e "$out/$name/DONE" ] || bin/rapt run configs/every-network.yaml --set run.out_dir="$out" --set run.name="$name" --set model.arch="$arch" \
-    --set data.dataset="$dataset" --set data.train_limit="$images" >"$out-$name.log" 2>&1 || { cat "$out-$name.log" >&2; exit 1; }
+    --set data.dataset="$dataset" --set data.train_limit="$images" --set pretrain.epochs="$epochs" >"$out-$name.log" 2>&1 || { cat "$out-$name.log" >&2; exit 1; }
   rm -f "$out-$name.log"
 done < <(field)
 
