@@ -84,6 +84,9 @@ func bigDictionary(t testing.TB, xz []byte) []byte {
 
 // TestHostileArchivesTakeLittleMemory walks archives that TestArchivesThatAreRefused has too, and others, without decoding images.
 func TestHostileArchivesTakeLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures memory, of which the race detector takes its own; runs without -short")
+	}
 	long, deep := strings.Repeat("n", 200_000)+".png", strings.Repeat("d/", 200)+"x.png"
 	xz := testdata(t, "small.tar.xz")
 	for name, c := range map[string]struct {

@@ -33,6 +33,9 @@ func smallDisk(t *testing.T, options string) (dir string, remount func(flags uin
 // A run whose disk fills up ends with one sentence, and goes on from its last checkpoint once there is room: in the end it is as if there had
 // always been.
 func TestADiskThatFillsUpLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long; runs without -short")
+	}
 	sets := []string{"run.save_every=2", "run.log_every=1"}
 	whole := trainer.Settings(t, t.TempDir(), sets...)
 	run(t, whole)

@@ -12,6 +12,9 @@ import (
 
 // A stage holds as many tensors after its fourth epoch as after its second: a night's run does not fill the memory.
 func TestNoTensorIsLeftBehindByAnEpoch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and counts what races do not change; runs without -short")
+	}
 	for _, sets := range [][]string{
 		{"training.method=pgd"},
 		{"training.method=trades", "training.ema_decay=0.9", "prune.sparsity_type=filter"},
