@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/cpu"
 
 	torch "rapt/cgo"
 )
@@ -71,6 +72,10 @@ func TestAutocastGradients(t *testing.T) {
 			}
 			return append(out, values(t, s.Grad(at.Conv2d(w, torch.Tensor{}, torch.ConvOptions{Padding: 2}).Relu().Square().Mean(), w)[0]))
 		}
+		bound := 0.02
+		if !cpu.X86.HasAVX512BW { // PyTorch's own autocast is 2.11 % off on these very tensors there
+			bound = 0.022
+		}
 		exact := run()
 		var short [][]float64
 		s.Autocast(torch.BFloat16, func() { short = run() })
@@ -80,8 +85,7 @@ func TestAutocastGradients(t *testing.T) {
 				off += (exact[i][j] - short[i][j]) * (exact[i][j] - short[i][j])
 				size += exact[i][j] * exact[i][j]
 			}
-			// Without AVX-512 each layer's result is rounded to bfloat16 once more: PyTorch's own autocast is 2.11 % off here then.
-			require.Less(t, math.Sqrt(off/size), 0.03, "gradient %d", i)
+			require.Less(t, math.Sqrt(off/size), bound, "gradient %d", i)
 			require.True(t, off > 0 || torch.DistrustsOneDNN(), "computed in bfloat16")
 		}
 		require.Equal(t, exact, run(), "as before once the region has ended")

@@ -10,7 +10,6 @@ import (
 	"rapt/admm"
 	"rapt/adversarial"
 	torch "rapt/cgo"
-	"rapt/trainer/metrics"
 )
 
 // endEpoch validates the model, keeps it if it is the best so far, and updates Z and U where that is due. A model
@@ -79,9 +78,7 @@ func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {
 	if st.masks == nil {
 		return nil
 	}
-	var sum metrics.Sparsity
-	var err error
-	p.team.members[0].s.Do(func() { sum, err = p.sparsityNow() })
+	sum, err := p.sparsityNow()
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"rapt/trainer/config"
 )
 
-// schedule of the checkpoints within an epoch: run.save_every.
+// periodic says when a checkpoint within an epoch is due: run.save_every.
 type periodic struct {
 	steps int           // so many steps of an epoch apart; 0: by time
 	after time.Duration // since the last one; 0: never

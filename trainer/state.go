@@ -287,16 +287,19 @@ func (t *team) loadFrom(path string) error {
 }
 
 // sparsityNow counts the zeros of the model in hand.
-func (p *pipeline) sparsityNow() (metrics.Sparsity, error) {
-	var layers []metrics.LayerSparsity
-	for _, e := range p.plan.entries {
-		data, err := e.Tensor.Detach().Float32s()
-		if err != nil {
-			return metrics.Sparsity{}, err
+func (p *pipeline) sparsityNow() (sum metrics.Sparsity, err error) {
+	p.team.members[0].s.Do(func() {
+		var layers []metrics.LayerSparsity
+		for _, e := range p.plan.entries {
+			var data []float32
+			if data, err = e.Tensor.Detach().Float32s(); err != nil {
+				return
+			}
+			layers = append(layers, metrics.LayerOf(e.Name, e.Tensor.Shape(), data))
 		}
-		layers = append(layers, metrics.LayerOf(e.Name, e.Tensor.Shape(), data))
-	}
-	return metrics.Summarise(string(p.plan.kind), layers), nil
+		sum = metrics.Summarise(string(p.plan.kind), layers)
+	})
+	return sum, err
 }
 
 // sparsityOf counts the zeros of a stage's chosen model.

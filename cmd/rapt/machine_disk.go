@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
 )
 
@@ -29,13 +30,13 @@ func (m *machine) disk(cfg *config.Config, needs *runNeeds) {
 		folder = cfg.Run.OutDir
 	}
 	m.Disk = existing(folder)
-	var fsStat unix.Statfs_t
-	if err := unix.Statfs(m.Disk, &fsStat); err != nil {
+	free, err := checkpoint.FreeBytes(m.Disk)
+	if err != nil {
 		m.add(stateWarning, "disk", "", "the free space in %s cannot be seen: %v", m.Disk, err)
 		return
 	}
-	m.DiskFree = fsStat.Bavail * uint64(fsStat.Bsize)
-	err := unix.Access(m.Disk, unix.W_OK)
+	m.DiskFree = uint64(free)
+	err = unix.Access(m.Disk, unix.W_OK)
 	if info, e := os.Stat(m.Disk); e == nil && !info.IsDir() {
 		err = unix.ENOTDIR
 	}

@@ -85,7 +85,7 @@ func TestADiskThatFillsUp(t *testing.T) {
 		if !estimated {
 			r.free = func(string) (int64, error) { return 1 << 40, nil }
 		} else {
-			r.free = func(dir string) (int64, error) { n, err := freeBytes(dir); return n + spare, err }
+			r.free = func(dir string) (int64, error) { n, err := FreeBytes(dir); return n + spare, err }
 		}
 		saved := int64(0)
 		for size := 1000; ; size += 1000 {

@@ -18,8 +18,8 @@ func (r *Run) room(dir string, need int64) error {
 	return fmt.Errorf("the disk of %s has %.1f MB free and %.1f MB are needed: free some, then the same command goes on", dir, float64(free)/1e6, float64(need+spare)/1e6)
 }
 
-// freeBytes is what this user may still write on the disk of a folder.
-func freeBytes(dir string) (int64, error) {
+// FreeBytes is what this user may still write on the disk of a folder.
+func FreeBytes(dir string) (int64, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, err

@@ -53,7 +53,7 @@ func OpenRun(dir string, opts Options) (*Run, error) {
 	if !ours {
 		return nil, badInput(dir, "holds files that are not a run of rapt, such as %s; choose another run.name or run.out_dir", entries[0].Name())
 	}
-	r := &Run{Dir: dir, free: freeBytes}
+	r := &Run{Dir: dir, free: FreeBytes}
 	if err := r.acquire(); err != nil {
 		return nil, err
 	}

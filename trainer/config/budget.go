@@ -1,8 +1,6 @@
 package config
 
 import (
-	"io"
-	"os"
 	"reflect"
 	"slices"
 
@@ -117,12 +115,7 @@ func sameBudget(a, b Budget) bool {
 // ReadStrategy reads a strategy file: a mapping of layers to the fraction that is removed of each, in YAML or JSON. What is wrong with
 // it comes back as one *Error.
 func ReadStrategy(path string) ([]LayerRatio, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, unreadable(path, "strategy", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	data, err := readFile(path)
 	if err != nil {
 		return nil, unreadable(path, "strategy", err)
 	}

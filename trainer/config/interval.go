@@ -1,7 +1,7 @@
 package config
 
 import (
-	"fmt"
+	"errors"
 	"strconv"
 	"time"
 )
@@ -13,8 +13,8 @@ type Interval string
 type Duration string
 
 var (
-	errInterval = fmt.Errorf("a number of steps such as 500, or a time such as 10m or 90s, is needed; 0 is never")
-	errDuration = fmt.Errorf("a time such as 20s or 2m is needed")
+	errInterval = errors.New("a number of steps such as 500, or a time such as 10m or 90s, is needed; 0 is never")
+	errDuration = errors.New("a time such as 20s or 2m is needed")
 )
 
 // maxDuration keeps sums of times within what a time.Duration holds.

@@ -21,12 +21,7 @@ const maxSize = 1 << 20
 // Load reads the config file at path, applies the overrides (each "section.key=value", as in --set), fills in the defaults and
 // checks it all. What is wrong with the file or the overrides comes back as one *Error.
 func Load(path string, sets []string) (*Config, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, unreadable(path, "config", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	data, err := readFile(path)
 	if err != nil {
 		return nil, unreadable(path, "config", err)
 	}
@@ -88,6 +83,16 @@ var (
 	strategyFile = fileKind{"strategy", "a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9} is needed",
 		"it needs a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9}"}
 )
+
+// readFile reads no more of a file than shows that it is larger than maxSize.
+func readFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, maxSize+1))
+}
 
 // parseFile gives the file's top mapping.
 func parseFile(data []byte, kind fileKind) (*yaml.Node, *syntaxError) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,13 +48,8 @@ func IsSweep(path string) bool {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return false
 	}
-	file, err := os.Open(path)
+	data, err := readFile(path)
 	if err != nil {
-		return false
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
-	if err != nil || len(data) > maxSize {
 		return false
 	}
 	root, fault := parseFile(data, sweepFile)
@@ -73,12 +67,7 @@ func IsSweep(path string) bool {
 // LoadSweep reads a sweep's file. What is wrong with it comes back as one *Error; the config and the points are checked when they are
 // loaded.
 func LoadSweep(path string) (*Sweep, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, unreadable(path, "sweep", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxSize+1))
+	data, err := readFile(path)
 	if err != nil {
 		return nil, unreadable(path, "sweep", err)
 	}
