@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -8,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -63,7 +63,7 @@ func defaultState(model, fingerprint string) string {
 // openState reads what an earlier evaluation of the same kind left, into e.
 func openState(path string, chosen bool, print string, size int, e *evaluation) (*stateFile, error) {
 	s := &stateFile{path: path, fingerprint: print, chosen: chosen, size: size, last: time.Now(), held: map[int]bool{}}
-	text, err := os.ReadFile(path)
+	text, err := readAtMost(path, e.stateSize())
 	if errors.Is(err, fs.ErrNotExist) {
 		if info, err := os.Stat(filepath.Dir(path)); chosen && (err != nil || !info.IsDir()) {
 			return nil, &InputError{fmt.Errorf("--state %s: there is no folder %s", path, filepath.Dir(path))}
@@ -72,6 +72,9 @@ func openState(path string, chosen bool, print string, size int, e *evaluation) 
 	}
 	if err != nil {
 		return nil, &InputError{fmt.Errorf("the state of the evaluation cannot be read: %w", err)}
+	}
+	if int64(len(text)) > e.stateSize() {
+		return nil, s.damaged("it is larger than the state of such an evaluation can be")
 	}
 	var v saved
 	if err := json.Unmarshal(text, &v); err != nil || v.Schema != 1 {
@@ -96,6 +99,25 @@ func openState(path string, chosen bool, print string, size int, e *evaluation) 
 
 func (s *stateFile) damaged(why string) error {
 	return &InputError{fmt.Errorf("%s is damaged (%s): remove it to begin the evaluation anew", s.path, why)}
+}
+
+// stateSize is more than the JSON of this evaluation can have: a prediction, a margin and a step for each image and part, and the loss.
+func (e *evaluation) stateSize() int64 {
+	parts := 2
+	for _, g := range e.groups {
+		parts += len(g.parts)
+	}
+	return 1<<20 + 128*int64(parts)*int64(len(e.labels))
+}
+
+// readAtMost reads no more of a file than shows that it is larger than size.
+func readAtMost(path string, size int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, size+1))
 }
 
 // fits compares the sizes of what was read with what is to be done.
@@ -147,17 +169,19 @@ func (s *stateFile) acquire() error {
 }
 
 func (s *stateFile) readImages(v *saved, e *evaluation) error {
-	all, err := os.ReadFile(s.imagesPath())
-	if err != nil || len(all) < 4*s.size*len(v.Images) {
+	file, err := os.Open(s.imagesPath())
+	if err != nil {
 		return s.damaged("its images are not there")
 	}
-	for k, i := range v.Images {
+	defer file.Close()
+	in := bufio.NewReader(file)
+	for _, i := range v.Images {
 		if i < 0 || i >= len(e.labels) || s.held[i] {
 			return s.damaged("it counts an image that is not there")
 		}
 		image := make([]float32, s.size)
-		for j := range image {
-			image[j] = math.Float32frombits(binary.LittleEndian.Uint32(all[4*(k*s.size+j):]))
+		if err := binary.Read(in, binary.LittleEndian, image); err != nil {
+			return s.damaged("its images are not there")
 		}
 		e.kept[i], s.held[i] = image, true
 	}

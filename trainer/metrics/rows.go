@@ -10,10 +10,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/google/renameio/v2"
 )
+
+// fixedColumns begin each row of metrics.csv.
+var fixedColumns = []string{"ts", "stage", "epoch", "step"}
 
 // csvFile is metrics.csv: a header, then rows of the header's columns.
 type csvFile struct {
@@ -24,7 +28,7 @@ type csvFile struct {
 // openCSV opens or creates the file. The columns of one that exists are kept,
 // even if another version of rapt would choose others.
 func openCSV(path string, flags int) (*csvFile, error) {
-	columns := append([]string{"ts", "stage", "epoch", "step"}, Columns...)
+	columns := append(slices.Clone(fixedColumns), Columns...)
 	old, err := readHeader(path)
 	if err != nil {
 		return nil, err
@@ -87,16 +91,19 @@ func cutJSONL(path string, from int64) error {
 	})
 }
 
-// cutCSV does the same; the header stays.
+// cutCSV does the same; the header stays. Below a header that is not ours nothing does.
 func cutCSV(path string, from int64) error {
 	columns := 0
 	return filterLines(path, func(i int, line []byte) bool {
 		cells, err := csv.NewReader(bytes.NewReader(line)).Read()
 		if i == 0 {
+			if err != nil || len(cells) < len(fixedColumns) || !slices.Equal(cells[:len(fixedColumns)], fixedColumns) {
+				return false
+			}
 			columns = len(cells)
-			return err == nil && columns > 4
+			return true
 		}
-		if err != nil || len(cells) != columns {
+		if err != nil || columns == 0 || len(cells) != columns {
 			return false
 		}
 		step, err := strconv.ParseInt(cells[3], 10, 64)
