@@ -81,16 +81,19 @@ func (p picture) move(im *search, out []float32, side int) bool {
 	}
 	spare := max(p.eps*p.eps-whole, 0) / float64(p.c)
 	fresh := make([]float64, side*side)
+	var both float64 // over all channels, as in AutoAttack; the paper's own code takes each channel's
 	for c := range p.c {
-		var first, both, norm float64
-		p.each(c, top, left, side, func(i, _ int) { first += sq(out[i]) })
-		both = first
+		p.each(c, top, left, side, func(i, _ int) { both += sq(out[i]) })
 		p.each(c, top2, left2, side, func(i, _ int) {
 			row, col := i/p.w%p.h, i%p.w
 			if row < top || row >= top+side || col < left || col >= left+side {
 				both += sq(out[i])
 			}
 		})
+	}
+	for c := range p.c {
+		var first, norm float64
+		p.each(c, top, left, side, func(i, _ int) { first += sq(out[i]) })
 		way := sign(im.draw)
 		p.each(c, top, left, side, func(i, k int) {
 			fresh[k] = float64(way*eta[k]) + float64(out[i])/(1e-12+math.Sqrt(first))

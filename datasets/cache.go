@@ -196,7 +196,7 @@ func (h *cacheHeader) parts(data []byte) *Parts {
 		labels[i] = binary.LittleEndian.Uint16(data[int(h.pixels())+2*i:])
 	}
 	set := func(from, to int) *Set {
-		return &Set{N: to - from, C: h.C, H: h.H, W: h.W, Classes: len(h.Classes), byClass: true,
+		return &Set{N: to - from, C: h.C, H: h.H, W: h.W, Classes: len(h.Classes), Names: h.Classes, byClass: true,
 			Pixels: data[from*size : to*size : to*size], Labels: labels[from:to:to]}
 	}
 	return &Parts{Train: set(0, h.Train), Test: set(h.Train, h.Train+h.Test), Note: h.Note}

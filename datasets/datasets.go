@@ -21,6 +21,7 @@ type Set struct {
 	N       int    // samples
 	C, H, W int    // channels, height, width
 	Classes int
+	Names   []string // the classes', where they are folders of images
 	Pixels  []byte   // images [C, H, W] row-major, 0 to 255, the set's own and others; may be a file mapped into memory, which must not be written to
 	Labels  []uint16 // [N], each below Classes
 

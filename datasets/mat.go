@@ -25,6 +25,9 @@ var matSizes = map[uint32]int64{1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8}
 // maxMATBytes is the largest array that is read: SVHN's largest has 225 MB.
 const maxMATBytes = 1 << 30
 
+// maxMATRatio is how many times its bytes a packed array may have: images of digits hardly get smaller, labels four times.
+const maxMATRatio = 64
+
 // matArray is a numeric array: real, its first index the fastest.
 type matArray struct {
 	class byte // 6 is double, 9 uint8
@@ -56,7 +59,7 @@ func readMAT(r io.Reader, names ...string) (map[string]*matArray, error) {
 			return nil, matEnd(err)
 		}
 		body := &io.LimitedReader{R: r, N: size}
-		name, a, err := matElement(body, kind, names)
+		name, a, err := matElement(body, kind, size, names)
 		if err == nil && a != nil && found[name] != nil {
 			err = fmt.Errorf("the array %s is there twice", name)
 		}
@@ -98,9 +101,9 @@ func matTag(r io.Reader) (kind uint32, size int64, err error) {
 }
 
 // matElement reads one of the file's elements: an array, or a packed one. The array is nil where its name is none of names.
-func matElement(r io.Reader, kind uint32, names []string) (string, *matArray, error) {
+func matElement(r io.Reader, kind uint32, size int64, names []string) (string, *matArray, error) {
 	if kind == matMatrix {
-		return matNumbers(r, names)
+		return matNumbers(r, maxMATBytes, names)
 	}
 	if kind != matCompressed {
 		return "", nil, fmt.Errorf("the MAT-file has an element of type %d where an array is due", kind)
@@ -109,14 +112,15 @@ func matElement(r io.Reader, kind uint32, names []string) (string, *matArray, er
 	if err != nil {
 		return "", nil, packedError(err)
 	}
-	kind, size, err := matTag(z)
+	packed := size
+	kind, size, err = matTag(z)
 	if err != nil {
 		return "", nil, packedError(err)
 	}
 	if kind != matMatrix {
 		return "", nil, fmt.Errorf("the MAT-file has a packed element of type %d where an array is due", kind)
 	}
-	name, a, err := matNumbers(io.LimitReader(z, size), names)
+	name, a, err := matNumbers(io.LimitReader(z, size), min(maxMATBytes, maxMATRatio*packed+1<<12), names)
 	if err == nil && a != nil { // to the end, so that zlib checks its checksum
 		var extra int64
 		if extra, err = io.Copy(io.Discard, io.LimitReader(z, 8)); err == nil && extra == 8 {
@@ -134,8 +138,8 @@ func packedError(err error) error {
 	return err
 }
 
-// matNumbers reads an array: flags, dimensions, name and numbers.
-func matNumbers(r io.Reader, names []string) (string, *matArray, error) {
+// matNumbers reads an array: flags, dimensions, name and numbers, of no more than so many bytes.
+func matNumbers(r io.Reader, most int64, names []string) (string, *matArray, error) {
 	flags, err := matPart(r, matUint32, 8)
 	if err != nil {
 		return "", nil, err
@@ -168,7 +172,7 @@ func matNumbers(r io.Reader, names []string) (string, *matArray, error) {
 		}
 		a.dims = append(a.dims, int(d))
 	}
-	a.kind, a.data, err = matData(r, count)
+	a.kind, a.data, err = matData(r, count, most)
 	if err != nil {
 		err = fmt.Errorf("the array %s of the MAT-file: %w", name, err)
 	}
@@ -206,7 +210,7 @@ func matPartTag(r io.Reader) (kind uint32, small []byte, size int64, err error) 
 }
 
 // matData reads so many numbers.
-func matData(r io.Reader, count int64) (kind uint32, data []byte, err error) {
+func matData(r io.Reader, count, most int64) (kind uint32, data []byte, err error) {
 	kind, small, size, err := matPartTag(r)
 	if err != nil {
 		return 0, nil, noEOF(err)
@@ -216,6 +220,9 @@ func matData(r io.Reader, count int64) (kind uint32, data []byte, err error) {
 	}
 	if small != nil {
 		return kind, small, nil
+	}
+	if size > most {
+		return 0, nil, fmt.Errorf("it has %d bytes, and no more than %d are read of an array, and of a packed one %d times its own", size, maxMATBytes, maxMATRatio)
 	}
 	var b bytes.Buffer
 	if _, err := io.CopyN(&b, r, size); err != nil {

@@ -178,3 +178,15 @@ func FuzzMAT(f *testing.F) {
 		}
 	})
 }
+
+// A few bytes that unpack to many are refused before they are.
+func TestMATBombIsRefused(t *testing.T) {
+	bomb := matFile(matPacked(t, matVariable("y", 6, 9, make([]byte, 64<<20), 8<<20, 1)))
+	require.Less(t, len(bomb), 1<<17)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := readMAT(bytes.NewReader(bomb), "y")
+	runtime.ReadMemStats(&after)
+	require.ErrorContains(t, err, "64 times its own")
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(8<<20))
+}

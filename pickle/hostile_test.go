@@ -77,6 +77,7 @@ var hostile = []struct{ name, pickle, problem string }{
 	{"tuple in its list", "]q\x00h\x00\x85a.", "contains itself"},
 	{"deep", strings.Repeat("]", 5000) + strings.Repeat("a", 4999) + ".", "nested more deeply"},
 	{"deep tuples", ")" + strings.Repeat("\x85", 500_000) + ".", "nested more deeply"},
+	{"deep tuple as a key", "})" + strings.Repeat("\x85", 500_000) + "Ns.", "as a key that takes more than"},
 	{"deep arguments", "ccollections\nOrderedDict\n" + ")" + strings.Repeat("\x85", 5000) + "R.", "nested more deeply"},
 	{"deep but shared", "]q\x00" + strings.Repeat("\x85", 60) + "q\x01" + strings.Repeat("\x85", 60) + "h\x01\x86.", "nested more deeply"},
 

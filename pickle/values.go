@@ -144,6 +144,9 @@ func hashable(v any) (any, error) {
 // hashTuple writes a tuple so that equal ones give equal text. A tuple of shared tuples can be exponentially large; it is refused.
 func hashTuple(b *strings.Builder, t Tuple) error {
 	b.WriteByte('(')
+	if b.Len() > maxTupleKey { // before the tuples within, whose depth this bounds
+		return fmt.Errorf("it uses a tuple as a key that takes more than %d bytes", maxTupleKey)
+	}
 	for _, it := range t {
 		if inner, ok := it.(Tuple); ok {
 			if err := hashTuple(b, inner); err != nil {

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"encoding/json"
 	"strconv"
 
 	"rapt/datasets"
@@ -27,6 +28,12 @@ func describeData(meta map[string]string, d config.Data) {
 	add("data_test_fraction", float(float64(d.TestFraction)), d.TestFraction > 0)
 	add("data_on_error", d.OnError, d.OnError != datasets.Refuse)
 	add("data_cache_dir", d.CacheDir, d.CacheDir != "")
+}
+
+// classNames are a set's, as the list that PyTorch's ImageFolder has, in JSON.
+func classNames(s *datasets.Set) string {
+	text, _ := json.Marshal(s.Names) // strings
+	return string(text)
 }
 
 // testData is what a checkpoint's metadata says of its test set.
