@@ -65,6 +65,8 @@ COPY --from=cuda-build /opt/rapt/bin/rapt /opt/rapt/bin/rapt
 COPY --from=cuda-build /opt/rapt/cgo/lib/libcgotorch.so /opt/rapt/bin/lib/libcgotorch.so
 COPY --from=cuda-build /opt/rapt/configs /opt/rapt/configs
 ENV PATH=/opt/rapt/bin:$PATH HOME=/workspace XDG_CACHE_HOME=/workspace/.cache RAPT_DATA_DIR=/workspace/data
+# All libraries are found, or there is no image.
+RUN rapt version
 USER 1001:0
 WORKDIR /workspace
 ENTRYPOINT ["rapt"]

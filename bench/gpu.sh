@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All that a GPU has to show, in one call of less than eight minutes on a machine that has PyTorch with CUDA, cmake and python3,
 # but neither Go nor a network.
-#   bench/gpu.sh pack [FOLDER OF mnist]   here: builds the Go binaries and test binaries into .gpu/
+#   bench/gpu.sh pack FOLDER              here: builds the Go binaries and test binaries into .gpu/; the folder holds the files of MNIST and is named mnist
 #   bench/gpu.sh [RESULTS]                there, in a copy of the tree with .gpu/: builds the shim against its PyTorch and runs all
 # It writes RESULTS (bench/results/gpu.json by default) and prints it last. What fails does not keep the rest from running.
 set -euo pipefail
@@ -10,6 +10,10 @@ kit=$PWD/.gpu
 limit=${RAPT_GPU_SECONDS:-450} # for everything
 
 pack() {
+  if [ "$(basename "${1:-}")" != mnist ] || [ ! -d "$1" ]; then
+    echo "bench/gpu.sh: pack needs the folder mnist with that data set's files (rapt data fetch mnist makes data/mnist)" >&2
+    exit 2
+  fi
   rm -rf "$kit"
   mkdir -p "$kit/tests" "$kit/data"
   go build -ldflags '-s -w' -o "$kit/rapt" ./cmd/rapt
@@ -18,7 +22,7 @@ pack() {
   for pkg in cgo cgo/nn models adversarial admm trainer; do
     go test -c -ldflags '-s -w' -o "$kit/tests/${pkg//\//_}.test" "./$pkg"
   done
-  if [ -n "${1:-}" ]; then cp -r "$1" "$kit/data/"; fi
+  cp -r "$1" "$kit/data/"
   tar -C "$kit" -cJf "$kit/kit.tar.xz" rapt bench tests data
   git describe --always --dirty >"$kit/commit"
   rm -rf "$kit/rapt" "$kit/bench" "$kit/tests" "$kit/data"

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"bytes"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -71,7 +72,13 @@ func TestJobs(t *testing.T) {
 			require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
 			require.Equal(t, "1", c.Resources.Limits.Name("nvidia.com/gpu", "").String())
 			require.Equal(t, "run", c.Args[0])
-			for _, mount := range c.VolumeMounts {
+			require.Len(t, pod.InitContainers, 1)
+			fetch := pod.InitContainers[0]
+			require.Equal(t, []string{"data", "fetch", "mnist"}, fetch.Args)
+			require.Equal(t, c.Image, fetch.Image, "an overlay changes both")
+			require.Equal(t, c.Env, fetch.Env)
+			require.True(t, *fetch.SecurityContext.ReadOnlyRootFilesystem)
+			for _, mount := range append(fetch.VolumeMounts, c.VolumeMounts...) {
 				volume(t, pod, mount.Name)
 			}
 		})
@@ -91,6 +98,7 @@ func TestSweepJob(t *testing.T) {
 	require.Equal(t, batch.IndexedCompletion, *job.CompletionMode)
 	require.Equal(t, batch.PodFailurePolicyActionFailIndex, job.PodFailurePolicy.Rules[0].Action)
 	require.NotNil(t, job.BackoffLimitPerIndex, "FailIndex asks for it")
+	require.EqualValues(t, math.MaxInt32, *job.BackoffLimit, "the base's limit would count the failures of all points")
 	require.Len(t, maps, 1)
 	require.Equal(t, maps[0].Name, volume(t, job.Template.Spec, "sweep").ConfigMap.Name)
 

@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/every-network}
 shift || true
+mkdir -p "$out"
 list=$(bin/rapt models --json)
 
 field() { python3 -c '

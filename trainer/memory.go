@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	torch "rapt/cgo"
+	"rapt/trainer/limits"
 )
 
 // Memory is the most that the probe's steps have had allocated on the GPU, or on the CPU the process's largest resident
@@ -28,14 +29,17 @@ func resetPeak(dev torch.Device) error {
 	if err := torch.EmptyCUDACache(); err != nil {
 		return err
 	}
-	return torch.Run(dev, torch.Options{}, func(s *torch.Session) error { return s.ResetCUDAPeak() })
+	return torch.Run(dev, torch.Options{}, func(s *torch.Session) error {
+		s.Zeros(1) // libtorch's allocator is there from the first tensor on
+		return s.ResetCUDAPeak()
+	})
 }
 
 // machine is the file system that tells about it.
 var machine = os.DirFS("/")
 
 // Resident is what the process has of the memory now, in bytes; 0 where that is not told.
-func Resident() int64 { return kilobytes(machine, "proc/self/status", "VmRSS") }
+func Resident() int64 { return limits.Kilobytes(machine, "proc/self/status", "VmRSS") }
 
 func peakResident() (int64, error) {
 	text, err := os.ReadFile("/proc/self/status")

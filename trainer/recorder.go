@@ -19,6 +19,9 @@ type recorder struct {
 // eagerSteps are enough for cuDNN and cuBLAS to have chosen.
 const eagerSteps = 3
 
+// WarmSteps on a GPU are over when a step is replayed and not recorded.
+const WarmSteps = eagerSteps + 2
+
 // list holds each tensor once.
 func (in inputs) list() []torch.Tensor {
 	ts := []torch.Tensor{in.x, in.y}

@@ -189,6 +189,7 @@ CT_API char *ct_session_end(const ct_session *s) {
     const Before before = sessions.back();
     sessions.pop_back();
     before.restore();
+    if (sessions.empty()) drop_memory();
   });
   if (first == nullptr) return second;
   ct_free_string(second);

@@ -1,12 +1,13 @@
 // The host memory of tensors. A training step asks for the same blocks over and over. The C library gives blocks of this size back to
 // the kernel each time, which then clears every page again on first touch: on small networks that costs more than the arithmetic. So
-// each thread keeps the blocks that its tensors free, by size, and hands them out again.
+// each thread keeps the blocks that its tensors free, by size, and hands them out again, until its outermost session ends.
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/alloc_cpu.h>
 #include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <unordered_map>
 
 #include "shim.h"
@@ -21,9 +22,19 @@ size_t rounded(size_t n) {
   return (n + step - 1) / step * step;
 }
 
-// What a thread may keep: a sixteenth of the machine's memory.
+// The machine's memory, or the limit of the control group, as a container sees it.
+size_t memory() {
+  size_t n = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  for (const char *path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    size_t bytes = 0;
+    if (std::ifstream(path) >> bytes && bytes > 0) n = std::min(n, bytes);  // "max" is no number
+  }
+  return n;
+}
+
+// What a thread may keep.
 size_t limit() {
-  static const size_t n = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)) / 16;
+  static const size_t n = memory() / 16;
   return n;
 }
 
@@ -107,6 +118,8 @@ struct Keeping final : c10::Allocator {
   }
 };
 }  // namespace
+
+void ct::drop_memory() { mine.pool.clear(); }
 
 void ct::keep_memory() {
 #if defined(__SANITIZE_ADDRESS__)
