@@ -38,7 +38,7 @@ type State struct {
 	patterns torch.Tensor // of Pattern alone
 }
 
-// New starts with Z = Project(W) and U = 0. Z and U live as long as s.
+// New starts with Z = Project(W) and U = 0, which, as the patterns that it selects, belong to the innermost scope of s.
 func New(s *torch.Session, layers []Layer, o Options) *State {
 	st := &State{s: s, typ: o.Type, mode: o.RhoMode, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers)), patterns: o.Patterns}
 	if st.mode == "" {
@@ -56,11 +56,9 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	}
 	if st.typ == Pattern && !st.patterns.Defined() && len(pruned) > 0 {
 		st.patterns = SelectPatterns(pruned...)
-		s.Keep(st.patterns)
 	}
 	for _, l := range layers {
 		z, u := st.project(l, l.Weight), l.Weight.ZerosLike()
-		s.Keep(z, u)
 		st.z, st.u = append(st.z, z), append(st.u, u)
 	}
 	return st

@@ -39,6 +39,7 @@ type RunOptions struct {
 type EvalOptions struct {
 	Path              string // a run's folder or a checkpoint file
 	Attacks           []string
+	Norm              string // Linf, L2 or L1
 	Epsilon, StepSize float64
 	Restarts          int    // of single attacks; 0 is 1
 	Limit             int    // test images, 0 is all
@@ -50,7 +51,7 @@ type EvalOptions struct {
 	Version           string
 
 	Epsilons  []float64 // a curve of the first attack's accuracy by radius, rising
-	Suspicion bool      // look for signs that attacks failed where the network is not robust
+	Suspicion *bool     // look for signs that attacks failed where the network is not robust; nil: where one of them is an autoattack
 	State     string    // where the work is saved while it is under way; empty: a place beside the model
 	Files     EvalFiles
 }

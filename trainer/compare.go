@@ -9,7 +9,7 @@ import (
 // Compare judges two models by the same attacks on the same images, those that a's checkpoint says where o does not, and tests whether
 // their accuracies differ by more than the images drawn explain. When ctx ends the work is saved, and the same call goes on.
 func Compare(ctx context.Context, a, b string, o EvalOptions) (*metrics.Comparison, error) {
-	o.Path = a
+	o.Path, o.Suspicion = a, new(bool)
 	first, err := newTrial(o, nil)
 	if err != nil {
 		return nil, err

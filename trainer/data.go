@@ -5,6 +5,7 @@ import (
 
 	torch "rapt/cgo"
 	"rapt/datasets"
+	"rapt/trainer/limits"
 )
 
 // images is a data set. Its pixels lie on the device, where batches are index selections; where they do not fit there they stay in the
@@ -52,7 +53,7 @@ func (t *team) upload(set *datasets.Set) (*images, error) {
 // roomFor is how many bytes of images a device takes in: half of what is free there, since the training needs the rest. Where that is
 // not known there is no limit. A variable, so that tests can make it small.
 var roomFor = func(dev torch.Device) int64 {
-	free := MemoryLimit(machine) - Resident()
+	free := limits.Memory(machine) - Resident()
 	if dev.IsCUDA() {
 		var err error
 		if free, _, err = torch.CUDARoom(dev.Index()); err != nil {

@@ -14,7 +14,7 @@ import (
 
 // endEpoch validates the model, keeps it if it is the best so far, and updates Z and U where that is due. A model
 // is judged by its accuracy under the attack it is trained against; a naturally trained one by its clean accuracy.
-func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) error {
+func (p *pipeline) endEpoch(ctx context.Context, st *stage) error {
 	p.watchClock()
 	lead := p.team.members[0]
 	epoch := st.saved.Epoch
@@ -31,14 +31,15 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage, began time.Time) err
 		score = acc.clean
 	}
 	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
+	took := st.spent() - st.saved.EpochFrom
 	values := map[string]float64{
 		"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
 		"train/images_per_sec": float64(st.saved.Images) / st.saved.Training,
-		"val/clean_acc":        acc.clean, "val/pgd_acc": robust, "time/epoch_s": time.Since(began).Seconds(),
+		"val/clean_acc":        acc.clean, "val/pgd_acc": robust, "time/epoch_s": took,
 	}
 	p.log.Info("epoch", zap.String("stage", st.name), zap.Int("epoch", epoch+1), zap.String("loss", short(st.saved.Loss/seen)),
 		zap.String("train", percent(st.saved.Right/seen)), zap.String("val_clean", percent(acc.clean)), zap.String("val_pgd", percent(robust)),
-		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Since(began).Round(100*time.Millisecond)))
+		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Duration(took*float64(time.Second)).Round(100*time.Millisecond)))
 	if st.admm {
 		if err := p.endADMM(ctx, st, values); err != nil {
 			return err

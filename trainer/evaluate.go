@@ -1,13 +1,13 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -18,6 +18,7 @@ import (
 	"rapt/models"
 	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
+	"rapt/trainer/limits"
 	"rapt/trainer/metrics"
 )
 
@@ -71,9 +72,11 @@ func CheckpointOf(path string) (string, error) {
 		return path, nil
 	}
 	for _, stage := range stagesFromTheEnd() {
-		file := filepath.Join(path, "checkpoints", stage, "best.safetensors")
-		if _, err := os.Stat(file); err == nil {
-			return file, nil
+		for _, name := range []string{"best.safetensors", "best.prev.safetensors"} { // the second alone: killed while it was replaced
+			file := filepath.Join(path, "checkpoints", stage, name)
+			if _, err := os.Stat(file); err == nil {
+				return file, nil
+			}
 		}
 	}
 	return "", &InputError{fmt.Errorf("%s: the folder holds no checkpoints/STAGE/best.safetensors of a stage such as retrain or pretrain", path)}
@@ -105,11 +108,19 @@ func openFile(path string) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{path: file}
-	if o.file, err = checkpoint.Read(file); err != nil {
+	meta, infos, err := checkpoint.ReadHeader(file)
+	if err != nil {
 		return nil, err
 	}
-	o.described, err = describe(file, o.file.Metadata)
+	o := &opened{path: file}
+	if o.described, err = describe(file, meta); err != nil {
+		return nil, err
+	}
+	// Before memory is taken for what the header and its metadata claim.
+	if err := o.outlined(func(m *models.Model) error { return fits(file, meta, infos, m) }); err != nil {
+		return nil, err
+	}
+	o.file, err = checkpoint.Read(file)
 	return o, err
 }
 
@@ -132,15 +143,22 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 		return nil, err
 	}
 	o.test, o.sum, o.note = parts.Test, parts.SHA256, parts.Note
-	if err := o.takes(shapeOf(o.test)); err != nil {
+	if err := o.takes(o.test); err != nil {
 		return nil, err
 	}
 	o.devs, err = chooseDevices(device)
 	return o, err
 }
 
-// takes refuses images of another shape than those that the network was trained on.
-func (o *opened) takes(shape [3]int64) error {
+// takes refuses images of another shape, or of other classes, than those that the network was trained on.
+func (o *opened) takes(test *datasets.Set) error {
+	shape := shapeOf(test)
+	if test.Classes != o.spec.Classes {
+		return &InputError{fmt.Errorf("%s tells %d classes apart, %s has %d", o.path, o.spec.Classes, o.dataset, test.Classes)}
+	}
+	if names := o.file.Metadata["class_names"]; names != "" && len(test.Names) > 0 && names != classNames(test) {
+		return &InputError{fmt.Errorf("%s was trained on the classes %.200s, %s holds %.200s", o.path, names, o.dataset, classNames(test))}
+	}
 	if o.spec.Input == ([3]int64{}) { // of an earlier version
 		o.spec.Input = shape
 	}
@@ -153,10 +171,21 @@ func (o *opened) takes(shape [3]int64) error {
 	return nil
 }
 
+// outlined runs f on a network of the checkpoint's shapes, which takes no memory.
+func (o *opened) outlined(f func(*models.Model) error) error {
+	return torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
+		model, err := models.New(s, o.spec, nil)
+		if err != nil {
+			return err
+		}
+		return f(model)
+	})
+}
+
 // with loads the checkpoint into a team on a device and runs f.
 func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) error) error {
 	if workers == 0 {
-		workers = runtime.NumCPU()
+		workers = limits.Threads()
 	}
 	if err := torch.SetTF32(false); err != nil {
 		return err
@@ -182,11 +211,7 @@ func (o *opened) report() (*metrics.Report, error) {
 	if err != nil {
 		return nil, &InputError{fmt.Errorf("%s: its metadata: %w", o.path, err)}
 	}
-	err = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
-		model, err := models.New(s, o.spec, nil)
-		if err != nil {
-			return err
-		}
+	err = o.outlined(func(model *models.Model) error {
 		r.Parameters = model.Parameters()
 		var layers []metrics.LayerSparsity
 		for _, e := range weights(model, kind) {
@@ -205,6 +230,27 @@ func (o *opened) report() (*metrics.Report, error) {
 	return r, err
 }
 
+// logits fills in those of the member's share of the batches.
+func (m *member) logits(ctx context.Context, d *images, batch int, out []float32) (err error) {
+	for at := m.id * batch; at < d.n; at += m.of * batch {
+		if ctx.Err() != nil {
+			return ErrInterrupted
+		}
+		var part []float32
+		m.s.NoGrad(func() {
+			m.s.Do(func() {
+				x, _ := m.slice(d, at, min(at+batch, d.n))
+				part, err = m.model.Forward(x, nn.Eval).Float32s()
+			})
+		})
+		if err != nil {
+			return err
+		}
+		copy(out[at*len(out)/d.n:], part)
+	}
+	return nil
+}
+
 // SparsityOf reports a checkpoint's sparsity alone.
 func SparsityOf(path string) (*metrics.Report, error) {
 	o, err := openFile(path)
@@ -221,29 +267,15 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	defer lost(&err)
 	out := &checkpoint.File{Metadata: map[string]string{"dataset": m.dataset, "arch": m.spec.Arch, "checkpoint": filepath.Base(m.path)}}
-	err = m.with(m.devs[0], 1, func(t *team, d *images) error {
-		lead := t.members[0]
-		var logits []float32
-		batch := o.BatchSize
-		if batch <= 0 {
-			batch = chunkSize
-		}
-		for at := 0; at < d.n; at += batch {
-			if ctx.Err() != nil {
-				return ErrInterrupted
-			}
-			var part []float32
-			lead.s.NoGrad(func() {
-				lead.s.Do(func() {
-					x, _ := lead.slice(d, at, min(at+batch, d.n))
-					part, err = lead.model.Forward(x, nn.Eval).Float32s()
-				})
-			})
-			if err != nil {
-				return err
-			}
-			logits = append(logits, part...)
+	if len(m.devs) > 1 {
+		return 0, &InputError{fmt.Errorf("--device %s: logits are computed on one device", o.Device)}
+	}
+	err = m.with(m.devs[0], o.Workers, func(t *team, d *images) error {
+		logits := make([]float32, d.n*m.spec.Classes)
+		if err := t.each(func(w *member) error { return w.logits(ctx, d, cmp.Or(o.BatchSize, chunkSize), logits) }); err != nil {
+			return err
 		}
 		labels, err := d.labels.Int64s()
 		if err != nil {

@@ -148,7 +148,7 @@ func TestMetadata(t *testing.T) {
 		}
 		assert.Equal(t, map[string]string{
 			"format": "pt", "dataset": "digits", "arch": "lenet_adv", "width": "2", "classes": "10", "method": "pgd", "stage": stage, "epoch": epoch,
-			"sparsity_type": "irregular", "norm": "L2", "epsilon": "1.5", "random_start": "true", "attacks": "pgd-40=0.09375,pgd-2=0.1", "name": "tiny",
+			"sparsity_type": "irregular", "norm": "L2", "epsilon": "1.5", "random_start": "true", "attacks": "pgd-40=0.09375,pgd-2=0.1", "adversary": "pgd-2=0.1", "name": "tiny",
 			"seed": "1", "data_sha256": parts.SHA256, "test_limit": "40", "rapt_version": "v-test", "input": "1,28,28"}, f.Metadata)
 	}
 }

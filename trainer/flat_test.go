@@ -37,6 +37,9 @@ func TestNoTensorIsLeftBehindByAnEpoch(t *testing.T) {
 			for _, st := range stages {
 				lead := p.lead()
 				before := lead.s.Live()
+				if sets[0] == "training.method=free" && !lead.noise.Defined() {
+					before++ // its noise is the run's
+				}
 				lead.s.Do(func() {
 					require.NoError(t, p.begin(st), st.name)
 					live := make([]int, 4)
@@ -45,9 +48,11 @@ func TestNoTensorIsLeftBehindByAnEpoch(t *testing.T) {
 						require.NoError(t, p.save(st, "last"))
 						live[e] = lead.s.Live()
 					}
+					st.saved.Done = true // the next one asks for it
+					require.NoError(t, p.save(st, "last"))
 					assert.Equal(t, live[1], live[3], "%s of %v: %v", st.name, sets, live)
 				})
-				assert.LessOrEqual(t, lead.s.Live(), before+8, "%s of %v leaves tensors behind", st.name, sets)
+				assert.LessOrEqual(t, lead.s.Live(), before, "%s of %v leaves tensors behind", st.name, sets)
 			}
 		}, sets...)
 	}

@@ -77,14 +77,17 @@ func (m *Imported) note(format string, args ...any) {
 // usualDatasets are the data sets of the original project, by their images' channels, height and width.
 var usualDatasets = map[[3]int64]string{{1, 28, 28}: "mnist", {3, 32, 32}: "cifar10"}
 
+// classesOf are those of the data sets whose classes are known beforehand.
+var classesOf = map[string]int{"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
+
 // chooseDataset takes the usual data set where none was asked for.
 func (m *Imported) chooseDataset(path string, o *outline) error {
 	guessed := m.Dataset == ""
 	if guessed {
 		m.Dataset = usualDatasets[o.input]
 	}
-	if m.Dataset == "" || m.Classes != 10 && (guessed || slices.Contains([]string{"digits", "mnist", "cifar10"}, m.Dataset)) {
-		return &InputError{fmt.Errorf("%s: %s takes images of %d x %d x %d and tells %d classes apart, and --dataset has to name its data set",
+	if classes := classesOf[m.Dataset]; m.Dataset == "" || classes > 0 && m.Classes != classes {
+		return &InputError{fmt.Errorf("%s: %s takes images of %d x %d x %d and tells %d classes apart: --dataset has to name a data set of so many",
 			path, m.Arch, o.input[0], o.input[1], o.input[2], m.Classes)}
 	}
 	if !guessed {

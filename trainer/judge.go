@@ -19,7 +19,7 @@ type group struct {
 	name  string
 	parts []adversarial.Attack
 	apart bool // answers a question of its own, such as another radius, and does not count in the worst case
-	limit int  // attacks only the first so many of the images that are right, 0 is all
+	limit int  // attacks only so many of the images that are right, from all over the set; 0 is all
 }
 
 // partName is what reports call one of the group's attacks.
@@ -89,20 +89,30 @@ func (e *evaluation) broken(o *outcome, i int64) bool { return o.seen(i) && !e.r
 
 // standing are the images that are right and that the group's first so many attacks did not break.
 func (e *evaluation) standing(g, parts int) (ids []int64) {
-	most := e.groups[g].limit
-	count := 0
+	var right []int64
 	for i := range int64(len(e.labels)) {
-		if !e.right(e.clean, i) {
-			continue
+		if e.right(e.clean, i) {
+			right = append(right, i)
 		}
-		if count++; most > 0 && count > most {
-			break
-		}
+	}
+	for _, i := range spaced(right, e.groups[g].limit) {
 		if e.holds(g, parts, i) {
 			ids = append(ids, i)
 		}
 	}
 	return ids
+}
+
+// spaced are n of the ids at even distances, all where n is 0: a set that is sorted by class would give its first so many of one class.
+func spaced(ids []int64, n int) []int64 {
+	if n == 0 || n >= len(ids) {
+		return ids
+	}
+	out := make([]int64, n)
+	for k := range out {
+		out[k] = ids[k*len(ids)/n]
+	}
+	return out
 }
 
 // holds says that none of the group's first so many attacks broke image i.

@@ -25,7 +25,11 @@ func ask(name string, s adversarial.Settings) (asked, error) {
 	if len(parts) == 1 {
 		name = parts[0].Name()
 	}
-	return asked{name, s, parts}, err
+	a := asked{name, s, parts}
+	if name == "fgsm" || strings.HasPrefix(name, "cw") || a.hasStepSize() && !s.RandomStart {
+		a.settings.Restarts = min(a.settings.Restarts, 1) // all starts are one
+	}
+	return a, err
 }
 
 func (a asked) group() group { return group{name: a.name, parts: a.parts} }
@@ -131,12 +135,23 @@ func (d described) chosen(o EvalOptions) ([]asked, error) {
 
 // attackIn resolves one attack for a ball of radius epsilon.
 func (d described) attackIn(name string, o EvalOptions, epsilon float64) (asked, error) {
-	s := adversarial.Settings{Norm: d.attack.Norm, Epsilon: epsilon, RandomStart: d.attack.RandomStart, Restarts: o.Restarts, Classes: d.spec.Classes}
-	if epsilon == d.attack.Epsilon {
-		s.StepSize = d.steps[name] // else the attack's own rule
+	s := adversarial.Settings{Norm: d.attack.Norm, Epsilon: epsilon, StepSize: o.StepSize, RandomStart: d.attack.RandomStart, Restarts: o.Restarts,
+		Classes: d.spec.Classes}
+	if o.Norm != "" {
+		norm, err := adversarial.ParseNorm(o.Norm)
+		if err != nil {
+			return asked{}, &InputError{err}
+		}
+		if norm != s.Norm && o.Epsilon == 0 {
+			return asked{}, &InputError{fmt.Errorf("the model was trained against %v, whose radius says nothing of %v: give --epsilon beside --norm", s.Norm, norm)}
+		}
+		s.Norm = norm
 	}
-	s.StepSize = cmp.Or(o.StepSize, s.StepSize)
 	a, err := ask(name, s)
+	if own := d.steps[a.name]; err == nil && s.StepSize == 0 && own > 0 && s.Norm == d.attack.Norm && epsilon == d.attack.Epsilon {
+		s.StepSize = own // else the attack's own rule
+		a, err = ask(name, s)
+	}
 	if err != nil {
 		return a, &InputError{err}
 	}

@@ -124,7 +124,8 @@ func verdicts(r *metrics.Report) map[string]bool {
 }
 
 func suspicious(t *testing.T, o EvalOptions) {
-	o.Attacks, o.Suspicion, o.Limit = []string{"pgd-10"}, true, 100
+	yes := true
+	o.Attacks, o.Suspicion, o.Limit = []string{"pgd-10"}, &yes, 100
 	fine := verdicts(evaluated(t, o))
 	for _, check := range []string{"one step", "black box", "more steps", "any image", "zero gradients", "randomness", "outputs"} {
 		assert.Contains(t, fine, check)

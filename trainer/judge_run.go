@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	torch "rapt/cgo"
 	"rapt/trainer/checkpoint"
@@ -20,6 +22,7 @@ type trial struct {
 	attacks []asked
 	report  *metrics.Report
 	extra   map[string]int // the groups beside the attacks, by their name
+	suspect bool           // look for signs that the attacks failed
 	checks  []metrics.Check
 }
 
@@ -62,6 +65,10 @@ func newTrial(o EvalOptions, like *trial) (*trial, error) {
 	}
 	t.report.Seed, t.report.Version, t.report.Attacks = seedOf(o, m, like), o.Version, reports(t.attacks)
 	t.report.DataNote = m.note
+	t.suspect = slices.ContainsFunc(t.attacks, func(a asked) bool { return strings.HasPrefix(a.name, "autoattack") })
+	if o.Suspicion != nil {
+		t.suspect = *o.Suspicion
+	}
 	var groups []group
 	for _, a := range t.attacks {
 		groups = append(groups, a.group())
@@ -101,7 +108,7 @@ func openLike(o EvalOptions, like *trial) (*opened, error) {
 			m.spec.Classes, like.path, like.dataset, like.spec.Classes)}
 	}
 	m.test, m.sum, m.note, m.devs = like.test, like.sum, like.note, like.devs
-	return m, m.takes(shapeOf(m.test))
+	return m, m.takes(m.test)
 }
 
 // extras are the questions beside the attacks.
@@ -113,7 +120,7 @@ func (t *trial) extras() (out []group, err error) {
 		}
 		out = append(out, curve)
 	}
-	if t.options.Suspicion {
+	if t.suspect {
 		groups, err := t.suspects()
 		if err != nil {
 			return nil, err
@@ -164,7 +171,7 @@ func (t *trial) openState() error {
 // run does the work and fills the report.
 func (t *trial) run(ctx context.Context) error {
 	err := t.on(t.devs, t.options.Workers, func(c *crew) error {
-		if err := t.evaluation.run(ctx, c); err != nil || !t.options.Suspicion {
+		if err := t.evaluation.run(ctx, c); err != nil || !t.suspect {
 			return err
 		}
 		return t.inspect(ctx, c)
@@ -250,7 +257,7 @@ func (p *pipeline) judgeTest(ctx context.Context, path string) (accuracies, erro
 
 // openState reads what an interrupted test of the checkpoint at path left.
 func (p *pipeline) openState(e *evaluation, path string) error {
-	sum, err := checkpoint.SHA256(path)
+	sum, err := p.run.ModelSHA256(path)
 	if err != nil {
 		return err
 	}

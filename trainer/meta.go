@@ -19,17 +19,27 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 		epsilon = j.settings.Epsilon
 		attacks = append(attacks, j.name+"="+float(j.stepSize()))
 	}
+	method := c.Training.Method
+	if st.natural {
+		method = "natural"
+	}
 	meta := map[string]string{
 		"format": "pt", "dataset": c.Data.Dataset, "arch": p.spec.Arch, "width": strconv.Itoa(max(p.spec.Width, 1)), "classes": strconv.Itoa(p.spec.Classes),
-		"method": c.Training.Method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
+		"method": method, "stage": st.name, "epoch": strconv.Itoa(st.saved.Epoch), "sparsity_type": string(p.plan.kind),
 		"norm": p.attack.Norm.String(), "epsilon": float(epsilon), "random_start": strconv.FormatBool(p.attack.RandomStart),
 		"attacks": strings.Join(attacks, ","), // name=step size, ...; 0 where the attack has none
 		"name":    c.Run.Name, "seed": strconv.FormatUint(c.Run.Seed, 10), "data_sha256": p.parts.SHA256,
 		"test_limit": strconv.Itoa(c.Data.TestLimit), "rapt_version": p.options.Version,
 		"input": joined(p.spec.Input[:], func(n int64) string { return strconv.FormatInt(n, 10) }), // channels, height, width
 	}
+	if a := p.attack; c.Evaluate.StepSize == 0 && a.Epsilon == epsilon {
+		meta["adversary"] = fmt.Sprintf("pgd-%d=%s", a.Steps, float(a.StepSize)) // what an attack of that name steps by, asked for or not
+	}
 	if len(p.spec.Mean) > 0 { // the network sees (pixels - mean) / std
 		meta["mean"], meta["std"] = joined(p.spec.Mean, float), joined(p.spec.Std, float)
+	}
+	if len(p.parts.Train.Names) > 0 {
+		meta["class_names"] = classNames(p.parts.Train)
 	}
 	describeData(meta, c.Data)
 	return meta
@@ -108,6 +118,14 @@ func (d *described) optional() map[string]func(string) error {
 	return map[string]func(string) error{
 		"input": func(v string) error {
 			_, err := fmt.Sscanf(v, "%d,%d,%d", &d.spec.Input[0], &d.spec.Input[1], &d.spec.Input[2])
+			return err
+		},
+		"adversary": func(v string) error {
+			name, step, _ := strings.Cut(v, "=")
+			size, err := strconv.ParseFloat(step, 64)
+			if _, known := d.steps[name]; err == nil && !known {
+				d.steps[name] = size
+			}
 			return err
 		},
 		"mean": func(v string) (err error) { d.spec.Mean, err = readFloats(v); return },

@@ -318,7 +318,8 @@ func (p *pipeline) open(stages []*stage) (err error) {
 		if err != nil {
 			return err
 		}
-		if from < 0 && st.chosen && !st.saved.Done {
+		// The last one that has begun: one before it may look undone where an older checkpoint stood in for its last.
+		if st.chosen && !st.saved.Done && (from < 0 || p.run.HasCheckpoint(st.name, "last")) {
 			from = at
 		}
 	}

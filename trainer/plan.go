@@ -26,7 +26,8 @@ type PlanOptions struct {
 
 // Plan says what Run would do with cfg, and trains nothing. Where a budget needs weights, those of model.load are taken; without, the
 // ratios are those of an even budget, and the plan says so.
-func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (*metrics.Plan, error) {
+func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics.Plan, err error) {
+	defer lost(&err)
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
 	dev, err := p.prepare()
 	if err != nil {
@@ -361,7 +362,7 @@ func (p *pipeline) time(ctx context.Context, section string) (t timing, err erro
 		t.device = b.Device().String()
 		warm, timed := 1, 3
 		if b.Device().IsCUDA() {
-			warm = eagerSteps + 2 // until the step is recorded
+			warm = WarmSteps
 		}
 		var began time.Time
 		for i := range warm + timed {

@@ -41,9 +41,28 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 			}
 			pr.choose(all, ratios, func(last float64) float64 { return cfg.Prune.Steps.At(i, last) })
 		}
+		if i > 0 {
+			if err := rises(out[i-1], pr); err != nil {
+				return nil, cfg.Errorf("prune.steps", "has a step %d that %v: the zeros of step %d are held, so no layer's ratio may fall", i+1, err, i)
+			}
+		}
 		out = append(out, pr)
 	}
 	return out, nil
+}
+
+// rises refuses a step of pruning that removes less of a layer than the one before it.
+func rises(before, pr *pruning) error {
+	now := map[string]float64{}
+	for _, l := range pr.layers {
+		now[l.Name] = l.Ratio
+	}
+	for _, l := range before.layers {
+		if ratio := now[l.Name]; ratio < l.Ratio-1e-9 {
+			return fmt.Errorf("removes %.4g of %s after %.4g", ratio, l.Name, l.Ratio)
+		}
+	}
+	return nil
 }
 
 // known are the ratios of step i as far as the config and the network's shapes say them. A budget that needs the weights gives those
@@ -201,8 +220,27 @@ const (
 	maskOf              // another model's zeros
 )
 
-// masksOf makes what st holds at zero, from the model it starts with; nil where that is nothing.
+// masksOf makes what st holds at zero, from the model it starts with; nil where that is nothing. With prune.hold_zeros that is all that is zero
+// already, too, also of layers that are not pruned now.
 func (p *pipeline) masksOf(st *stage) (*masks, error) {
+	k, err := p.masksFrom(st)
+	if err != nil || k == nil || !p.cfg.Prune.HoldZeros || st.mask.from == maskOf {
+		return k, err
+	}
+	for i, mask := range k.masks {
+		mask.Mul_(nonzero(k.params[i]))
+	}
+	lead := p.team.members[0]
+	all := prunable(lead.model)
+	for i, e := range all.entries {
+		if st.plan.kind.Prunes(all.infos[i].Kind) && !slices.Contains(k.names, e.Name) {
+			k.add(lead, e.Name, all.at[i], nonzero(*e.Tensor))
+		}
+	}
+	return k, lead.s.Err()
+}
+
+func (p *pipeline) masksFrom(st *stage) (*masks, error) {
 	lead := p.team.members[0]
 	switch st.mask.from {
 	case pruneFirst:

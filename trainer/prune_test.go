@@ -3,7 +3,6 @@ package trainer
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -104,7 +103,7 @@ func TestRevived(t *testing.T) {
 		assert.Equal(t, 1.0, count())
 		m.s.NoGrad(func() { st.masks.params[0].Fill_(3) })
 		assert.Equal(t, 1+float64(admm.Pruned(20, 0.5)), count())
-		err := p.endEpoch(context.Background(), st, time.Now())
+		err := p.endEpoch(context.Background(), st)
 		require.ErrorContains(t, err, "pruned weights came back to life in stage retrain")
 		st.masks.apply(m.s)
 		assert.Zero(t, count())

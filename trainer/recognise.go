@@ -28,7 +28,7 @@ type outlined struct {
 
 func outlineOf(spec models.Spec) (*outline, error) {
 	o := &outline{}
-	err := torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+	err := torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
 		m, err := models.New(s, spec, nil)
 		if err != nil {
 			return &InputError{err}

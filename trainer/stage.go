@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"time"
@@ -31,15 +32,16 @@ type stage struct {
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
 
-	saved  progress  // of an earlier run, or of this one
-	began  time.Time // this process's part of it
-	before float64   // seconds of earlier ones
-	opt    torch.Optimizer
-	split  *admm.State    // W, Z and U
-	pulled []torch.Tensor // the gradients of split's layers
-	masks  *masks
-	held   *heldLevels // the weights that are on their levels in this stage
-	target *objective
+	saved   progress  // of an earlier run, or of this one
+	began   time.Time // this process's part of it
+	before  float64   // seconds of earlier ones
+	entered int       // steps of the present epoch that an earlier process did
+	opt     torch.Optimizer
+	split   *admm.State    // W, Z and U
+	pulled  []torch.Tensor // the gradients of split's layers
+	masks   *masks
+	held    *heldLevels // the weights that are on their levels in this stage
+	target  *objective
 
 	average *average            // of the weights; nil where training.ema_decay is 0
 	noise   torch.Tensor        // free's; absent elsewhere
@@ -67,6 +69,7 @@ type progress struct {
 	Collapses  int                  `json:"collapses,omitempty"`   // that the guard has seen
 	Collapsed  map[string]float64   `json:"collapsed,omitempty"`   // accuracies of the model that the present epoch's end went back from
 	Seconds    float64              `json:"seconds"`               // all of the stage
+	EpochFrom  float64              `json:"epoch_from,omitempty"`  // of them before the present epoch
 	Training   float64              `json:"training"`              // in training steps
 	Images     int64                `json:"images"`                // in training steps
 	Validation map[string]float64   `json:"validation,omitempty"`
@@ -168,14 +171,20 @@ func (p *pipeline) begin(st *stage) error {
 
 // epoch trains from the present step to the epoch's end, validates, and updates Z and U where that is due.
 func (p *pipeline) epoch(ctx context.Context, st *stage) error {
-	began := time.Now()
 	epoch := st.saved.Epoch
+	if st.saved.Step == 0 {
+		st.saved.EpochFrom = st.spent()
+	}
 	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
 	p.team.members[0].useOrder(order)
 	p.useAWP(st, epoch)
 	batch := p.cfg.Data.BatchSize
 	steps := p.stepsPerEpoch()
-	p.progress.Start(fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs), steps*batch)
+	title := fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs)
+	if st.entered = st.saved.Step; st.entered > 0 {
+		title += fmt.Sprintf(" from step %d", st.entered+1)
+	}
+	p.progress.Start(title, (steps-st.entered)*batch)
 	defer p.progress.Done()
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
 		before := st.masks
@@ -216,7 +225,7 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 		}
 	}
 	p.progress.Done()
-	err := p.endEpoch(ctx, st, began)
+	err := p.endEpoch(ctx, st)
 	switch err {
 	case ErrInterrupted:
 		return p.interrupted(st)
@@ -321,7 +330,7 @@ func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 		return err
 	}
 	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
-	p.progress.Update(int(seen), st.saved.Loss/seen, st.saved.Right/seen)
+	p.progress.Update(int(seen)-st.entered*p.cfg.Data.BatchSize, st.saved.Loss/seen, st.saved.Right/seen)
 	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
 		"train/lr": learningRate(st.conf, epoch, float64(st.saved.Step-1)/float64(steps))}
 	if !st.target.natural() {
@@ -354,6 +363,17 @@ func (p *pipeline) startModel(st *stage, resumed bool) error {
 		return p.initial()
 	case !p.run.HasCheckpoint(st.from, "best"):
 		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which %s does not hold yet: run that stage first", st.name, st.from, p.run.Dir)}
+	}
+	_, _, info, err := p.run.LoadCheckpoint(st.from, "last")
+	var before progress
+	if err == nil {
+		err = json.Unmarshal(info, &before)
+	}
+	if err != nil {
+		return err
+	}
+	if !before.Done {
+		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which has not come to its end in %s: finish that stage first", st.name, st.from, p.run.Dir)}
 	}
 	return p.useModel(st.from)
 }

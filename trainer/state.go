@@ -1,11 +1,13 @@
 package trainer
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,8 +102,29 @@ func (p *pipeline) files(st *stage, which string) (model, state *checkpoint.File
 			return nil, nil, err
 		}
 	}
-	model, err = modelFile(p.team.members[0].model, meta)
-	return model, state, err
+	if model, err = modelFile(p.team.members[0].model, meta); err != nil {
+		return nil, nil, err
+	}
+	if name := notFiniteIn(model); name != "" { // the loss of the step that did it was one still
+		return nil, nil, fmt.Errorf("%s is not finite after epoch %d, step %d of stage %s: it is not saved; a lower %s.lr may help", name, st.saved.Epoch+1, st.saved.Step,
+			st.name, st.section)
+	}
+	return model, state, nil
+}
+
+// notFiniteIn names the first tensor of a model that holds what is no number, "" where there is none.
+func notFiniteIn(f *checkpoint.File) string {
+	for _, t := range f.Tensors {
+		if t.DType != checkpoint.TypeF32 {
+			continue
+		}
+		for at := 0; at+4 <= len(t.Data); at += 4 {
+			if binary.LittleEndian.Uint32(t.Data[at:])>>23&0xff == 0xff { // NaN and the infinities
+				return t.Name
+			}
+		}
+	}
+	return ""
 }
 
 // stateTensors are the tensors beside the model that a stage needs to go on, under their names.
@@ -200,14 +223,21 @@ func toFile(name string, t torch.Tensor) (checkpoint.Tensor, error) {
 	return checkpoint.Tensor{Name: name, DType: fileTypes[t.DType()], Shape: t.Shape(), Data: data}, nil
 }
 
+// matches compares a stored tensor's shape and type with those of t.
+func matches(t torch.Tensor, shape []int64, dtype checkpoint.DType) error {
+	if want := t.Shape(); !slices.Equal(shape, want) {
+		return fmt.Errorf("has shape %v where the model has %v", shape, want)
+	}
+	if want := fileTypes[t.DType()]; dtype != want {
+		return fmt.Errorf("holds %s where the model has %s", dtype, want)
+	}
+	return nil
+}
+
 // fill overwrites t with a stored tensor of the same shape and type.
 func fill(s *torch.Session, t torch.Tensor, stored checkpoint.Tensor) error {
-	want := fileTypes[t.DType()]
-	if fmt.Sprint(stored.Shape) != fmt.Sprint(t.Shape()) {
-		return fmt.Errorf("has shape %v where the model has %v", stored.Shape, t.Shape())
-	}
-	if stored.DType != want {
-		return fmt.Errorf("holds %s where the model has %s", stored.DType, want)
+	if err := matches(t, stored.Shape, stored.DType); err != nil {
+		return err
 	}
 	s.Do(func() { t.Detach().Copy_(s.FromBytes(stored.Data, t.DType(), stored.Shape...)) })
 	return s.Err()
@@ -226,33 +256,50 @@ func modelFile(model *models.Model, meta map[string]string) (*checkpoint.File, e
 	return f, nil
 }
 
-// load puts a checkpoint's state dict into the team's model; names, shapes and types must be the model's.
-func (t *team) load(path string, f *checkpoint.File) error {
-	lead := t.members[0]
-	spec := lead.model.Spec
-	if arch := f.Metadata["arch"]; arch != "" && arch != spec.Arch {
+// fits compares the names, shapes and types of a checkpoint's header with those of a model, which may be one for its shapes alone.
+func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, model *models.Model) error {
+	spec := model.Spec
+	if arch := meta["arch"]; arch != "" && arch != spec.Arch {
 		return &InputError{fmt.Errorf("%s holds a %s, not a %s", path, arch, spec.Arch)}
 	}
-	if w := f.Metadata["width"]; w != "" && w != strconv.Itoa(spec.Width) {
+	if w := meta["width"]; w != "" && w != strconv.Itoa(spec.Width) {
 		return &InputError{fmt.Errorf("%s holds a %s of width %s, not %d", path, spec.Arch, w, spec.Width)}
 	}
-	if err := sameNormalisation(path, f.Metadata, spec); err != nil {
+	if err := sameNormalisation(path, meta, spec); err != nil {
 		return err
 	}
-	known := map[string]bool{}
-	for _, e := range lead.model.State {
-		known[e.Name] = true
-		stored, ok := f.Get(e.Name)
+	given := map[string]checkpoint.TensorInfo{}
+	for _, stored := range infos {
+		given[stored.Name] = stored
+	}
+	for _, e := range model.State {
+		stored, ok := given[e.Name]
+		delete(given, e.Name)
 		if !ok {
 			return &InputError{fmt.Errorf("%s lacks %s, so it is no checkpoint of %s", path, e.Name, spec.Arch)}
 		}
-		if err := fill(lead.s, *e.Tensor, stored); err != nil {
+		if err := matches(*e.Tensor, stored.Shape, stored.DType); err != nil {
 			return &InputError{fmt.Errorf("%s: %s %w", path, e.Name, err)}
 		}
 	}
-	for _, stored := range f.Tensors {
-		if !known[stored.Name] {
+	for _, stored := range infos {
+		if _, left := given[stored.Name]; left {
 			return &InputError{fmt.Errorf("%s holds %s, which %s does not have", path, stored.Name, spec.Arch)}
+		}
+	}
+	return nil
+}
+
+// load puts a checkpoint's state dict into the team's model, which it must fit.
+func (t *team) load(path string, f *checkpoint.File) error {
+	lead := t.members[0]
+	if err := fits(path, f.Metadata, f.Infos(), lead.model); err != nil {
+		return err
+	}
+	for _, e := range lead.model.State {
+		stored, _ := f.Get(e.Name)
+		if err := fill(lead.s, *e.Tensor, stored); err != nil {
+			return &InputError{fmt.Errorf("%s: %s %w", path, e.Name, err)}
 		}
 	}
 	t.spread()
@@ -278,6 +325,13 @@ func sameNormalisation(path string, meta map[string]string, spec models.Spec) er
 func (t *team) loadFrom(path string) error {
 	if path == "" {
 		return nil
+	}
+	meta, infos, err := checkpoint.ReadHeader(path)
+	if err != nil {
+		return err
+	}
+	if err := fits(path, meta, infos, t.members[0].model); err != nil { // before memory is taken for what the header claims
+		return err
 	}
 	f, err := checkpoint.Read(path)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // The suspicion checks look for signs of masked gradients: a network that stands because an attack cannot see its way, not because there
 // is none (Athalye et al., arXiv 1802.00420, section 3.1; Carlini et al., arXiv 1902.06705, section 5; AutoAttack's flags).
 const (
-	suspectImages = 200   // that the checks attack, the first that are right
+	suspectImages = 200   // that the checks attack, of those that are right
 	suspectQuery  = 1000  // queries of the black-box attack
 	suspectMore   = 5     // times as many steps
 	tolerated     = 0.02  // of the images: what another attack may break on top
@@ -42,6 +42,10 @@ func (t *trial) suspects() ([]group, error) {
 	if err != nil {
 		return nil, err
 	}
+	norm := own.settings.Norm
+	if norm == adversarial.L1 {
+		return nil, &InputError{fmt.Errorf("--suspicion looks at Linf and L2 alone: leave it out with L1")}
+	}
 	names := []string{"fgsm"}
 	if t.boxed() < 0 {
 		names = append(names, fmt.Sprintf("square-%d", suspectQuery))
@@ -56,7 +60,7 @@ func (t *trial) suspects() ([]group, error) {
 		others.parts = append(others.parts, a.parts...)
 	}
 	everywhere := 1.0
-	if t.attack.Norm == adversarial.L2 {
+	if norm == adversarial.L2 {
 		everywhere = math.Sqrt(float64(t.test.C * t.test.H * t.test.W))
 	}
 	far, err := t.attackIn("pgd-100", o, everywhere)

@@ -33,6 +33,7 @@ func lost(err *error) {
 // steps instead of stopping at source's first mistake, which would transfer badly. Nothing is saved under way.
 func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (r *metrics.Report, err error) {
 	defer lost(&err)
+	o.Suspicion = new(bool) // the images are another model's
 	t, err := newTrial(o, nil)
 	if err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (r *metrics
 // Transfer judges each of the models on images crafted on each of them, by the attacks and on the images of the first one's checkpoint.
 func Transfer(ctx context.Context, paths []string, o EvalOptions) (out *metrics.Transfer, err error) {
 	defer lost(&err)
+	o.Suspicion = new(bool)
 	var models []*trial
 	for i, path := range paths {
 		var like *trial

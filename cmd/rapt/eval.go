@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"strings"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,6 +15,7 @@ import (
 // attackFlags say what a model is judged by; where they are left out, what the checkpoint was trained with holds.
 type attackFlags struct {
 	attacks           []string
+	norm              string
 	epsilon, stepSize number
 	restarts          int
 	seed              uint64
@@ -23,12 +24,13 @@ type attackFlags struct {
 
 func (f *attackFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.attacks, "attacks", nil, "attacks, by comma, such as pgd-40, apgd-ce or autoattack (default: the run's own)")
+	flags.StringVar(&f.norm, "norm", "", "Linf, L2 or L1; one that is not the run's own needs --epsilon beside it (default: the run's own)")
 	flags.Var(&f.epsilon, "epsilon", "radius of the attacks, such as 0.3 or 8/255 (default: the run's own)")
 	flags.Var(&f.stepSize, "step-size", "step of pgd and mim, such as 0.01 or 2/255 (default: the run's own)")
-	flags.IntVar(&f.restarts, "restarts", 1, "starts of each attack; an image must stand all of them")
+	flags.IntVar(&f.restarts, "restarts", 1, "starts of each attack that draws random numbers; an image must stand all of them")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the attacks' random numbers (default: the run's own)")
 	f.at.add(flags)
-	flags.Lookup("device").Usage = "auto, cpu, cuda or cuda:N; several GPUs, such as cuda:0,cuda:1, share the images (default: the run's own)"
+	flags.Lookup("device").Usage = "auto, cpu, cuda or cuda:N; several GPUs, such as cuda:0,cuda:1, share the images (default auto)"
 	flags.Lookup("batch-size").Usage = "images at a time on a GPU (default 1000)"
 }
 
@@ -40,6 +42,7 @@ func (f *attackFlags) check(cmd *cobra.Command) error {
 	}
 	// Zero is how the options say that a flag was left out, so one that was given must not be zero.
 	return firstError(
+		given(cmd, "norm", !slices.Contains([]string{"Linf", "L2", "L1"}, f.norm), "Linf, L2 or L1"),
 		given(cmd, "attacks", len(f.attacks) == 0, "at least one, such as pgd-40,"),
 		given(cmd, "epsilon", f.epsilon <= 0, "a number above 0, such as 8/255,"),
 		given(cmd, "step-size", f.stepSize <= 0, "a number above 0, such as 2/255,"),
@@ -51,7 +54,7 @@ func (f *attackFlags) check(cmd *cobra.Command) error {
 
 func (f *attackFlags) options(path string, console trainer.Console) trainer.EvalOptions {
 	return trainer.EvalOptions{
-		Path: path, Attacks: f.attacks, Epsilon: float64(f.epsilon), StepSize: float64(f.stepSize), Restarts: f.restarts, Limit: f.at.limit,
+		Path: path, Attacks: f.attacks, Norm: f.norm, Epsilon: float64(f.epsilon), StepSize: float64(f.stepSize), Restarts: f.restarts, Limit: f.at.limit,
 		BatchSize: f.at.batchSize, DataDir: f.at.dataDir, Device: f.at.device, Workers: f.at.workers, Seed: f.seed,
 		Console: console, Version: version,
 	}
@@ -145,18 +148,16 @@ func (f *evalFlags) check(cmd *cobra.Command) error {
 // all are the options with what is eval's alone.
 func (f *evalFlags) all(cmd *cobra.Command, path string, console trainer.Console) (trainer.EvalOptions, error) {
 	o := f.options(path, console)
-	o.Files, o.State, o.Suspicion = f.files, f.state, f.suspicion
+	o.Files, o.State = f.files, f.state
+	if cmd.Flags().Changed("suspicion") {
+		o.Suspicion = &f.suspicion
+	}
 	for _, text := range f.epsilons {
 		epsilon, err := config.ParseNumber(text)
 		if err != nil || epsilon < 0 {
 			return o, usagef("--epsilons holds %q, and radii such as 0,2/255,4/255 are needed", text)
 		}
 		o.Epsilons = append(o.Epsilons, float64(epsilon))
-	}
-	if !cmd.Flags().Changed("suspicion") {
-		for _, name := range f.attacks {
-			o.Suspicion = o.Suspicion || f.source == "" && strings.HasPrefix(strings.ToLower(name), "autoattack")
-		}
 	}
 	return o, nil
 }

@@ -12,6 +12,7 @@ import (
 	torch "rapt/cgo"
 	"rapt/trainer"
 	"rapt/trainer/config"
+	"rapt/trainer/limits"
 )
 
 // batchTrial is what training steps of one batch size took.
@@ -68,7 +69,7 @@ func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error
 	}
 	if !dev.IsCUDA() {
 		root := os.DirFS("/")
-		s.most, s.memory, s.time = mostOnCPU, trainer.MemoryLimit(root), batchTime
+		s.most, s.memory, s.time = mostOnCPU, limits.Memory(root), batchTime
 		s.used = trainer.Resident()
 	}
 	if most > 0 {
@@ -92,7 +93,11 @@ func tryBatch(ctx context.Context, cfg *config.Config, batch int) (batchTrial, e
 	t := batchTrial{Batch: batch}
 	err := trainer.WithProbe(&sized, trainer.ProbeOptions{Images: batch}, func(p *trainer.Probe) error {
 		var times []float64
-		for i := range 4 {
+		warm := 1
+		if p.Device().IsCUDA() {
+			warm = trainer.WarmSteps // then a recorded step is replayed, as in a run
+		}
+		for i := range warm + 3 {
 			if ctx.Err() != nil {
 				return fmt.Errorf("the search was stopped at batches of %d: %w", batch, context.Canceled)
 			}
@@ -100,7 +105,7 @@ func tryBatch(ctx context.Context, cfg *config.Config, batch int) (batchTrial, e
 			if err := p.Step(); err != nil {
 				return err
 			}
-			if i > 0 { // the first one warms up
+			if i >= warm {
 				times = append(times, time.Since(began).Seconds())
 			}
 		}

@@ -93,11 +93,11 @@ type where struct {
 }
 
 func (w *where) add(f *pflag.FlagSet) {
-	f.IntVar(&w.limit, "limit", 0, "only the first so many test images; also --n-examples (default: all)")
-	f.IntVar(&w.batchSize, "batch-size", 0, "images at a time (default 1000)")
+	f.IntVar(&w.limit, "limit", 0, "only the first so many test images; also --n-examples (default: as many as the run was tested on)")
+	f.IntVar(&w.batchSize, "batch-size", 0, "images at a time (default 100)")
 	f.StringVar(&w.dataDir, "data-dir", "", "folder of the data sets (default: the run's own)")
-	f.StringVar(&w.device, "device", "", "auto, cpu, cuda or cuda:N (default: the run's own)")
-	f.IntVar(&w.workers, "workers", 0, "CPU threads (default: the run's own)")
+	f.StringVar(&w.device, "device", "", "auto, cpu, cuda or cuda:N (default auto)")
+	f.IntVar(&w.workers, "workers", 0, "CPU threads (default: one a core)")
 }
 
 func (w *where) check(cmd *cobra.Command) error {

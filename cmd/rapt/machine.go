@@ -9,8 +9,8 @@ import (
 
 	torch "rapt/cgo"
 	"rapt/datasets"
-	"rapt/trainer"
 	"rapt/trainer/config"
+	"rapt/trainer/limits"
 )
 
 // machine is what doctor found, and its --json.
@@ -118,7 +118,7 @@ func (m *machine) processors(cfg *config.Config) {
 	if cfg != nil {
 		run = cfg.Run
 	}
-	m.CPUs, m.CPULimit, m.Threads = runtime.NumCPU(), trainer.CPULimit(os.DirFS("/")), run.Threads()
+	m.CPUs, m.CPULimit, m.Threads = runtime.NumCPU(), limits.CPUs(os.DirFS("/")), run.Threads()
 	detail := fmt.Sprintf("%d, a run uses %d threads", m.CPUs, m.Threads)
 	if m.CPULimit > 0 {
 		detail = fmt.Sprintf("%d, limited by the control group to %.3g; a run uses %d threads", m.CPUs, m.CPULimit, m.Threads)

@@ -10,6 +10,7 @@ import (
 
 	"rapt/trainer"
 	"rapt/trainer/config"
+	"rapt/trainer/limits"
 )
 
 // runNeeds is what the config's run takes, estimated.
@@ -37,7 +38,7 @@ func (m *machine) needs(cfg *config.Config) *runNeeds {
 
 // memory compares what this process may have, by the machine and its control groups, with what the run takes.
 func (m *machine) memory(needs *runNeeds) {
-	m.Memory = trainer.MemoryLimit(os.DirFS("/"))
+	m.Memory = limits.Memory(os.DirFS("/"))
 	detail := gigabytes(m.Memory) + " for this process"
 	if m.Memory == 0 {
 		detail = "no limit is seen"

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -30,6 +31,10 @@ func TestARunServesItsMetrics(t *testing.T) {
 		}
 	}
 	r.until("epoch=2 ")
+	require.Eventually(t, func() bool { // it is saved while training goes on
+		_, err := os.Stat(filepath.Join(folder, "checkpoints", "pretrain", "last.json"))
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
 	resp, err := http.Get(at)
 	require.NoError(t, err)
 	defer resp.Body.Close()

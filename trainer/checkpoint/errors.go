@@ -3,7 +3,9 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"syscall"
 )
 
 // InputError says that a file or folder the user named cannot be used as it is:
@@ -25,12 +27,19 @@ func badInput(path, format string, args ...any) *InputError {
 }
 
 // osInput turns an error of the os package into an InputError without
-// repeating the path that such errors carry.
-func osInput(path, what string, err error) *InputError {
+// repeating the path that such errors carry. Only what the user can put right
+// is one: a disk that fails is worth another try.
+func osInput(path, what string, err error) error {
 	var pe *fs.PathError
 	cause := err
 	if errors.As(err, &pe) {
 		cause = pe.Err
 	}
-	return &InputError{Path: path, Problem: what + ": " + cause.Error(), Err: err}
+	for _, theirs := range []error{fs.ErrNotExist, fs.ErrPermission, fs.ErrExist, syscall.ENOTDIR, syscall.EISDIR, syscall.EROFS, syscall.ENAMETOOLONG,
+		syscall.ELOOP, syscall.EINVAL, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, theirs) {
+			return &InputError{Path: path, Problem: what + ": " + cause.Error(), Err: err}
+		}
+	}
+	return fmt.Errorf("%s: %s: %w", path, what, cause)
 }

@@ -51,6 +51,15 @@ func ReadHeader(path string) (meta map[string]string, infos []TensorInfo, err er
 	return decodeHeader(path, f, size)
 }
 
+// Infos are the header's entries of the file's tensors, without their places.
+func (f *File) Infos() []TensorInfo {
+	out := make([]TensorInfo, len(f.Tensors))
+	for i, t := range f.Tensors {
+		out[i] = TensorInfo{Name: t.Name, DType: t.DType, Shape: t.Shape}
+	}
+	return out
+}
+
 // open refuses what is not a regular file before opening it, since opening a
 // named pipe would wait for ever.
 func open(path string) (*os.File, int64, error) {

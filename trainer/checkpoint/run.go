@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -33,6 +34,8 @@ type Run struct {
 	lock    *flock.Flock
 	stop    func() error                    // set by tests: an error stands for a kill before a rename
 	free    func(dir string) (int64, error) // bytes left on a folder's disk
+
+	passed []string // checkpoints that were not whole when they were read, so that .prev was
 
 	earlier, latest *aside // the saves that may still be under way
 }
@@ -84,16 +87,15 @@ func (r *Run) settle(opts Options) error {
 	return nil
 }
 
-// isRun looks for the title that acquire writes.
+// isRun looks for the title that acquire writes, or for a part of it: a lost node may have left no more.
 func isRun(dir string) bool {
 	f, err := os.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	title := make([]byte, len(lockTitle))
-	_, err = io.ReadFull(f, title)
-	return err == nil && string(title) == lockTitle
+	title, err := io.ReadAll(io.LimitReader(f, int64(len(lockTitle))))
+	return err == nil && strings.HasPrefix(lockTitle, string(title))
 }
 
 func (r *Run) acquire() error {
@@ -114,12 +116,27 @@ func (r *Run) acquire() error {
 	}
 	host, _ := os.Hostname()
 	who := fmt.Sprintf("%s\nprocess %d on %s\n", lockTitle, os.Getpid(), host)
-	// Not renamed into place: the lock belongs to this very file.
-	if err := os.WriteFile(path, []byte(who), 0o644); err != nil {
+	if err := r.sign(path, who); err != nil {
 		r.lock.Close()
 		return osInput(r.Dir, "cannot write in the run folder", err)
 	}
 	return nil
+}
+
+// sign writes who holds the lock. It is not renamed into place, as the lock belongs to this very file; the title is there at any time.
+func (r *Run) sign(path, who string) (err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := f.WriteAt([]byte(who), 0); err != nil {
+		return err
+	}
+	if err := f.Truncate(int64(len(who))); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // Close waits for what is being saved, whose error Wait gives, and lets the folder go; what it holds stays.

@@ -1,11 +1,13 @@
 package checkpoint
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -170,4 +172,29 @@ func TestEnvironment(t *testing.T) {
 	assert.Equal(t, "17", slurm["SLURM_JOB_ID"])
 	assert.NotContains(t, slurm, "SLURM_JWT")
 	assert.Positive(t, e["cpus"])
+}
+
+// What a lost node may leave of the lock: its file, and nothing or a part of what was written there.
+func TestATornLockIsOurs(t *testing.T) {
+	for _, left := range []string{"", lockTitle[:5]} {
+		dir := t.TempDir()
+		fill(t, dir)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, lockName), []byte(left), 0o644))
+		r, err := OpenRun(dir, Options{Resume: true})
+		require.NoError(t, err, "%q", left)
+		require.NoError(t, r.Close())
+		require.True(t, isRun(dir))
+	}
+}
+
+// A disk that fails is worth another try, a path that is wrong is not.
+func TestWhichErrorsAreTheUsers(t *testing.T) {
+	var input *InputError
+	assert.ErrorAs(t, osInput("x", "cannot read it", &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), &input)
+	assert.ErrorAs(t, osInput("x", "cannot read it", &fs.PathError{Op: "open", Path: "x", Err: syscall.ENOENT}), &input)
+	for _, failed := range []error{syscall.EIO, syscall.ESTALE, syscall.EMFILE, syscall.ENOSPC} {
+		err := osInput("x", "cannot read it", &fs.PathError{Op: "read", Path: "x", Err: failed})
+		assert.False(t, errors.As(err, &input), "%v", err)
+		assert.ErrorIs(t, err, failed)
+	}
 }

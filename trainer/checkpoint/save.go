@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/google/renameio/v2"
 )
@@ -168,10 +170,14 @@ func prepare(base string, model *File, info json.RawMessage, state *File) (set [
 	return set, err
 }
 
-// rotate moves a checkpoint to its .prev names. One without its .json, or with
-// files of the wrong size, is torn: it stays where it is to be overwritten, and
+// rotate moves a checkpoint to its .prev names. One without its .json, with
+// files of the wrong size, or passed over when it was read, is torn: it stays where it is to be overwritten, and
 // the .prev that stands in for it is left alone.
 func (r *Run) rotate(base string) error {
+	if at := slices.Index(r.passed, base); at >= 0 {
+		r.passed = slices.Delete(r.passed, at, at+1)
+		return nil
+	}
 	s, err := readSeal(base + sealEnd)
 	if err != nil || !s.present(base) {
 		return nil
@@ -232,10 +238,20 @@ func (r *Run) LoadCheckpoint(stage, which string) (model, state *File, info json
 	if err != nil {
 		return nil, nil, nil, badInput(base+modelEnd, "is damaged (%v), and so is the one before it (%v)", first, err)
 	}
+	r.passed = append(r.passed, base)
 	if r.Warn != nil {
 		r.Warn(fmt.Sprintf("the checkpoint %s is not whole (%v); the one before it is used", base+modelEnd, first))
 	}
 	return model, state, info, nil
+}
+
+// ModelSHA256 is the checksum of the model at CheckpointPath, also where a kill left it under its other name.
+func (r *Run) ModelSHA256(path string) (string, error) {
+	sum, err := SHA256(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		sum, err = SHA256(strings.TrimSuffix(path, modelEnd) + prev + modelEnd)
+	}
+	return sum, err
 }
 
 // load reads what the seal at sealPath describes.

@@ -162,3 +162,24 @@ func TestInfoThatIsNoJSONIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, hidden, "no temporary file stays")
 }
+
+// A damaged checkpoint that was passed over is not kept in the place of the good one before it.
+func TestADamagedCheckpointDoesNotReplaceTheOneBefore(t *testing.T) {
+	r := openTestRun(t)
+	for epoch := range int64(2) {
+		require.NoError(t, save(r, "last", epoch))
+	}
+	path := r.CheckpointPath("admm", "last")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	data[len(data)-1] ^= 1
+	require.NoError(t, os.WriteFile(path, data, 0o644))
+	require.Equal(t, int64(0), loadEpoch(t, r, "last"))
+	require.NoError(t, save(r, "last", 2))
+	require.Equal(t, int64(2), loadEpoch(t, r, "last"))
+	require.NoError(t, os.Remove(path))
+	require.Equal(t, int64(0), loadEpoch(t, r, "last"), "the one before is the good one")
+	sum, err := r.ModelSHA256(path)
+	require.NoError(t, err)
+	require.Len(t, sum, 64)
+}

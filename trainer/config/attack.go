@@ -3,7 +3,6 @@ package config
 import (
 	"regexp"
 	"strconv"
-	"strings"
 
 	"rapt/adversarial"
 )
@@ -23,10 +22,11 @@ var attackSteps = regexp.MustCompile(`^(?:pgd|mim)-([0-9]+)`)
 // ParseAttack reads the name of an evaluation attack, one that adversarial.Parse knows. steps is the number in the names of pgd and mim,
 // which go in steps of one length, and 0 for others.
 func ParseAttack(name string) (steps int, err error) {
-	if _, err := adversarial.Parse(clip(name), adversarial.Settings{Norm: adversarial.L2, Epsilon: 1}); err != nil { // all know L2
+	parts, err := adversarial.Parse(clip(name), adversarial.Settings{Norm: adversarial.L2, Epsilon: 1}) // all know L2
+	if err != nil {
 		return 0, err
 	}
-	if match := attackSteps.FindStringSubmatch(strings.ToLower(name)); match != nil {
+	if match := attackSteps.FindStringSubmatch(parts[0].Name()); match != nil { // the number may stand anywhere in what was given
 		return strconv.Atoi(match[1])
 	}
 	return 0, nil

@@ -10,7 +10,7 @@
 // [Config.Errorf] lets them say it with the line of the key.
 package config
 
-import "runtime"
+import "rapt/trainer/limits"
 
 // Config is a complete run.
 type Config struct {
@@ -51,12 +51,12 @@ type Run struct {
 	Grace     Duration `yaml:"grace"`      // how long a signal waits for the step under way and the save before all ends without; default 20s
 }
 
-// Threads is the number of CPU threads to use: Workers, or where that is 0 the CPUs this process may run on.
+// Threads is the number of CPU threads to use: Workers, or where that is 0 as many as can be at work at once.
 func (r Run) Threads() int {
 	if r.Workers > 0 {
 		return r.Workers
 	}
-	return runtime.NumCPU()
+	return limits.Threads()
 }
 
 // Data says what is trained and tested on.

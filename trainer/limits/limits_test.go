@@ -1,4 +1,4 @@
-package trainer
+package limits
 
 import (
 	"testing"
@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestCPULimit(t *testing.T) {
+func TestCPUs(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	for _, c := range []struct {
 		name string
@@ -33,22 +33,22 @@ func TestCPULimit(t *testing.T) {
 			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": file("100000\n"),
 		}, 0},
 	} {
-		assert.Equal(t, c.want, CPULimit(c.fs), c.name)
+		assert.Equal(t, c.want, CPUs(c.fs), c.name)
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
+func TestMemory(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	base := func(more fstest.MapFS) fstest.MapFS {
 		more["proc/self/status"] = file("Name:\trapt\nVmRSS:\t   1024 kB\n")
 		more["proc/meminfo"] = file("MemTotal: 9999 kB\nMemAvailable:    3072 kB\n")
 		return more
 	}
-	assert.Zero(t, MemoryLimit(fstest.MapFS{}))
-	assert.Equal(t, int64(4<<20), MemoryLimit(base(fstest.MapFS{})))
-	assert.Equal(t, int64(4<<20), MemoryLimit(base(fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("max\n")})))
-	assert.Equal(t, int64(1<<20), MemoryLimit(base(fstest.MapFS{
+	assert.Zero(t, Memory(fstest.MapFS{}))
+	assert.Equal(t, int64(4<<20), Memory(base(fstest.MapFS{})))
+	assert.Equal(t, int64(4<<20), Memory(base(fstest.MapFS{"proc/self/cgroup": file("0::/\n"), "sys/fs/cgroup/memory.max": file("max\n")})))
+	assert.Equal(t, int64(1<<20), Memory(base(fstest.MapFS{
 		"proc/self/cgroup": file("0::/a/b\n"), "sys/fs/cgroup/a/memory.max": file("1048576\n"), "sys/fs/cgroup/a/b/memory.max": file("2097152\n")})))
-	assert.Equal(t, int64(2<<20), MemoryLimit(base(fstest.MapFS{
+	assert.Equal(t, int64(2<<20), Memory(base(fstest.MapFS{
 		"proc/self/cgroup": file("4:memory:/x\n3:cpu:/\n"), "sys/fs/cgroup/memory/x/memory.limit_in_bytes": file("2097152\n")})))
 }

@@ -1,16 +1,29 @@
-package trainer
+// Package limits tells what of the machine this process may use.
+package limits
 
 import (
 	"io/fs"
 	"iter"
+	"math"
+	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
-// CPULimit reads the tightest processor limit of the control groups that this process is in, in processors; 0 where none is
+// Threads is how many threads can be at work at once: the processors that this process may run on, or fewer where a control group's limit is.
+func Threads() int {
+	n := runtime.NumCPU()
+	if limit := CPUs(os.DirFS("/")); limit > 0 {
+		n = min(n, max(1, int(math.Ceil(limit))))
+	}
+	return n
+}
+
+// CPUs reads the tightest processor limit of the control groups that this process is in, in processors; 0 where none is
 // seen. root is the machine's file system.
-func CPULimit(root fs.FS) float64 {
+func CPUs(root fs.FS) float64 {
 	limit := 0.0
 	tighten := func(quota, period float64) {
 		if quota > 0 && period > 0 && (limit == 0 || quota/period < limit) {
@@ -28,10 +41,10 @@ func CPULimit(root fs.FS) float64 {
 	return limit
 }
 
-// MemoryLimit reads how much memory this process may have: what it has and what the machine has left, or the tightest limit of
+// Memory reads how much memory this process may have: what it has and what the machine has left, or the tightest limit of
 // its control groups. 0 where nothing is seen.
-func MemoryLimit(root fs.FS) int64 {
-	limit := kilobytes(root, "proc/self/status", "VmRSS") + kilobytes(root, "proc/meminfo", "MemAvailable")
+func Memory(root fs.FS) int64 {
+	limit := Kilobytes(root, "proc/self/status", "VmRSS") + Kilobytes(root, "proc/meminfo", "MemAvailable")
 	for folder, version := range groups(root, "memory") {
 		name := "/memory.max"
 		if version == 1 {
@@ -44,8 +57,8 @@ func MemoryLimit(root fs.FS) int64 {
 	return limit
 }
 
-// kilobytes is the value of a line such as "VmRSS:  1024 kB", in bytes; 0 where there is none.
-func kilobytes(root fs.FS, file, key string) int64 {
+// Kilobytes is the value of a line such as "VmRSS:  1024 kB", in bytes; 0 where there is none.
+func Kilobytes(root fs.FS, file, key string) int64 {
 	for line := range strings.Lines(read(root, file)) {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == key+":" {
 			return int64(numeric(fields[1])) << 10
