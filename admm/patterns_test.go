@@ -16,8 +16,7 @@ func TestPatternsAreState(t *testing.T) {
 		layers := []admm.Layer{{Name: "a", Weight: s.RandN(g, 8, 4, 3, 3), Ratio: 5. / 9}, {Name: "b", Weight: s.RandN(g, 16, 8, 3, 3), Ratio: 5. / 9}}
 		o := admm.Options{Type: admm.Pattern, Rho: 1, RhoGrowth: 1}
 		before := s.Live()
-		var one *admm.State
-		one = admm.New(s, layers, o)
+		one := admm.New(s, layers, o)
 		require.Equal(t, before+5, s.Live(), "Z, U and the patterns")
 		names, from := one.Tensors()
 		require.Equal(t, []string{"z.a", "u.a", "z.b", "u.b", "patterns"}, names)
