@@ -2,7 +2,7 @@
 # The row w = 8 of Table 2 of arXiv 1903.12561, by configs/mnist-filter-w8.yaml: ADMM filter pruning to the sizes of width 4, 2 and 1, beside
 # networks of those widths trained from scratch for as many epochs, and beside the dense one cut at once and retrained for as long.
 #   scripts/table2.sh [OUT] [SEED ...]      default: runs/table2, seeds 1 2 3; the same command goes on where it was stopped
-# About 40 minutes a seed on two cores. The last lines are the table: mean (least to largest) over the seeds.
+# About 70 minutes a seed on two cores. The last lines are the table: mean (least to largest) over the seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-runs/table2}
