@@ -116,12 +116,29 @@ func openFile(path string) (*opened, error) {
 	if o.described, err = describe(file, meta); err != nil {
 		return nil, err
 	}
-	// Before memory is taken for what the header and its metadata claim.
-	if err := o.outlined(func(m *models.Model) error { return fits(file, meta, infos, m) }); err != nil {
+	if err := o.holds(meta, infos); err != nil {
 		return nil, err
 	}
 	o.file, err = checkpoint.Read(file)
 	return o, err
+}
+
+// holds compares the header with the network that the metadata claim, before memory is taken for either.
+func (o *opened) holds(meta map[string]string, infos []checkpoint.TensorInfo) (first error) {
+	inputs := [][3]int64{o.spec.Input}
+	if o.spec.Input == ([3]int64{}) { // of an earlier version: that of its data set, which is not read yet
+		inputs = models.InputsOf(o.spec.Arch)
+	}
+	for _, input := range inputs {
+		trial := *o
+		trial.spec.Input = input
+		err := trial.outlined(func(m *models.Model) error { return fits(o.path, meta, infos, m) })
+		if err == nil {
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
 }
 
 // openModel reads a checkpoint, its data set's test images and the device.

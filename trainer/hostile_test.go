@@ -28,6 +28,8 @@ func TestACheckpointIsSeenToHoldItsNetworkBeforeThatIsMade(t *testing.T) {
 			}
 		})
 	}
+	early := altered(t, best, func(f *checkpoint.File) { delete(f.Metadata, "input") })
+	assert.NotNil(t, evaluate(t, trainer.EvalOptions{Path: early, Workers: 1}).CleanAccuracy, "one of an earlier version")
 	before := resident()
 	for want, sets := range map[string]map[string]string{
 		"lacks conv1.weight":                  {"arch": "lenet", "width": "1024"},
