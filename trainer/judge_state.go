@@ -15,6 +15,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
+
+	"rapt/trainer/limits"
 )
 
 // saveEvery is the least time between two savings. What a kill can cost is as much, and the chunks in hand.
@@ -63,7 +65,7 @@ func defaultState(model, fingerprint string) string {
 // openState reads what an earlier evaluation of the same kind left, into e.
 func openState(path string, chosen bool, print string, size int, e *evaluation) (*stateFile, error) {
 	s := &stateFile{path: path, fingerprint: print, chosen: chosen, size: size, last: time.Now(), held: map[int]bool{}}
-	text, err := readAtMost(path, e.stateSize())
+	text, err := limits.ReadFile(path, e.stateSize())
 	if errors.Is(err, fs.ErrNotExist) {
 		if info, err := os.Stat(filepath.Dir(path)); chosen && (err != nil || !info.IsDir()) {
 			return nil, &InputError{fmt.Errorf("--state %s: there is no folder %s", path, filepath.Dir(path))}
@@ -108,16 +110,6 @@ func (e *evaluation) stateSize() int64 {
 		parts += len(g.parts)
 	}
 	return 1<<20 + 128*int64(parts)*int64(len(e.labels))
-}
-
-// readAtMost reads no more of a file than shows that it is larger than size.
-func readAtMost(path string, size int64) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, size+1))
 }
 
 // fits compares the sizes of what was read with what is to be done.

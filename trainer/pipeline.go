@@ -31,6 +31,7 @@ type pipeline struct {
 	quant   *quantisation
 	attack  adversarial.PGD // trained against, and validated with
 	judges  []asked         // the test's
+	all     []*stage        // the run's, in order
 
 	run      *checkpoint.Run
 	log      *zap.Logger

@@ -2,9 +2,9 @@ package trainer
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -364,15 +364,7 @@ func (p *pipeline) startModel(st *stage, resumed bool) error {
 	case !p.run.HasCheckpoint(st.from, "best"):
 		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which %s does not hold yet: run that stage first", st.name, st.from, p.run.Dir)}
 	}
-	_, _, info, err := p.run.LoadCheckpoint(st.from, "last")
-	var before progress
-	if err == nil {
-		err = json.Unmarshal(info, &before)
-	}
-	if err != nil {
-		return err
-	}
-	if !before.Done {
+	if i := slices.IndexFunc(p.all, func(s *stage) bool { return s.name == st.from }); !p.all[i].saved.Done {
 		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which has not come to its end in %s: finish that stage first", st.name, st.from, p.run.Dir)}
 	}
 	return p.useModel(st.from)

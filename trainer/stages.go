@@ -28,6 +28,7 @@ func (p *pipeline) stages() ([]*stage, error) {
 	if !chosen {
 		return nil, &InputError{fmt.Errorf("the config has no epochs for stage %s", p.options.Stages[0])}
 	}
+	p.all = out
 	return out, nil
 }
 

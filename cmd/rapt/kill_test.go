@@ -29,9 +29,6 @@ func kills(t *testing.T) int {
 // A run that is killed at random moments, and begun with the same command each time, ends with the very files of a run that was left alone. SIGTERM
 // and kill -9 take turns; a checkpoint is saved every few steps, so that kills hit saves. With RAPT_DATA_DIR it is MNIST's images that are learnt.
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long, and of a program that the race detector is not in; runs without -short")
-	}
 	sets := []string{"run.save_every=3", "run.log_every=2", "data.batch_size=20", "pretrain.epochs=3", "admm.epochs=2", "retrain.epochs=2", "data.train_limit=400",
 		"evaluate.attacks=[pgd-4, apgd-ce]"}
 	if os.Getenv("RAPT_DATA_DIR") != "" {
@@ -108,9 +105,6 @@ func same(t *testing.T, whole, broken string) {
 
 // Where the step under way outlasts run.grace, the program ends all the same, and the next one goes on from the last checkpoint.
 func TestGraceIsKept(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long, and of a program that the race detector is not in; runs without -short")
-	}
 	config, folder := tinyRun(t)
 	args := []string{"run", config, "--set", "run.save_every=1", "--set", "run.grace=100ms", "--set", "adversary.steps=20000", "--set", "adversary.step_size=0.001"}
 	r := start(t, args...)
@@ -128,9 +122,6 @@ func TestGraceIsKept(t *testing.T) {
 
 // An evaluation that is killed in each of AutoAttack's attacks, and once more in those of other kinds, ends with the flags of one that was left alone.
 func TestAKilledEvaluationEndsWithTheSameFlags(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long, and of a program that the race detector is not in; runs without -short")
-	}
 	config, folder := tinyRun(t)
 	code, _, errOut := program(t, "run", config, "--set", "admm.epochs=0", "--set", "retrain.epochs=0", "--set", "pretrain.epochs=4", "--set", "data.train_limit=1000")
 	require.Zero(t, code, errOut)

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"rapt/trainer/limits"
 )
 
 // maxSize is far above any config that a person wrote.
@@ -84,15 +85,7 @@ var (
 		"it needs a mapping such as {conv1.weight: 0.8, fc1.weight: 0.9}"}
 )
 
-// readFile reads no more of a file than shows that it is larger than maxSize.
-func readFile(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	return io.ReadAll(io.LimitReader(file, maxSize+1))
-}
+func readFile(path string) ([]byte, error) { return limits.ReadFile(path, maxSize) }
 
 // parseFile gives the file's top mapping.
 func parseFile(data []byte, kind fileKind) (*yaml.Node, *syntaxError) {

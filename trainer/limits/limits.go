@@ -1,7 +1,8 @@
-// Package limits tells what of the machine this process may use.
+// Package limits tells what of the machine this process may use, and reads files within bounds.
 package limits
 
 import (
+	"io"
 	"io/fs"
 	"iter"
 	"math"
@@ -110,4 +111,14 @@ func numeric(text string) float64 {
 		return 0
 	}
 	return v
+}
+
+// ReadFile reads no more of a file than shows that it is larger than most bytes.
+func ReadFile(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return io.ReadAll(io.LimitReader(file, most+1))
 }
