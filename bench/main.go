@@ -30,6 +30,7 @@ type bench struct {
 	threads  int // PyTorch's own choice
 	version  string
 	progress io.Writer
+	out      string // where results are kept row by row; empty: nowhere
 }
 
 type options struct {
@@ -117,6 +118,7 @@ func (b *bench) report(o options, tasks []task) error {
 	}
 	res := &results{Machine: machine, Device: b.device.String(), Libtorch: torch.Version(), Reference: b.version, Commit: commit(),
 		Date: time.Now().UTC().Format("2006-01-02"), Rounds: b.rounds, Quick: b.quick, Rows: []row{}}
+	b.out = o.out
 	failed := b.run(tasks, res)
 	res.table(os.Stdout)
 	if o.out == "" {

@@ -109,6 +109,12 @@ func (b *bench) run(tasks []task, res *results) error {
 			b.forget()
 		}
 		res.Rows = append(res.Rows, r)
+		if b.out != "" { // in case that is all there is time for
+			res.Rows[len(res.Rows)-1].finish(res.Rates)
+			if err := res.write(b.out); err != nil {
+				return err
+			}
+		}
 	}
 	if res.Rates, err = b.rates(res.Rates); err != nil {
 		return err

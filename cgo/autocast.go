@@ -18,3 +18,9 @@ func (s *Session) Autocast(d DType, f func()) {
 	defer func() { s.Fail(failure("Autocast", C.ct_autocast_end())) }()
 	f()
 }
+
+// CastOnce is t in the type that the GPU computes in within Autocast, for weights that are used there many times and would be cast at each
+// use as they are no parameters. Elsewhere it is t.
+func (t Tensor) CastOnce() Tensor {
+	return t.one("CastOnce", func(s *Session, p C.ct_tensor) *C.char { return C.ct_autocast_once(p, &s.out) })
+}

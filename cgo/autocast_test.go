@@ -88,7 +88,9 @@ func TestAutocastGradients(t *testing.T) {
 			require.Less(t, math.Sqrt(off/size), bound, "gradient %d", i)
 			require.True(t, off > 0 || torch.DistrustsOneDNN(), "computed in bfloat16")
 		}
-		require.Equal(t, exact, run(), "as before once the region has ended")
+		for i, again := range run() { // a GPU adds up a weight's gradient in no certain order
+			require.InDeltaSlice(t, exact[i], again, 1e-6, "as before once the region has ended")
+		}
 	})
 }
 

@@ -126,8 +126,8 @@ char *ct_conv2d(ct_tensor x, ct_tensor w, ct_tensor bias, int64_t stride, int64_
 /* Which kernels of our own the CPU uses: best (as it is at first), avx512, avx2, base, or off. */
 char *ct_set_kernels(const char *name);
 char *ct_linear(ct_tensor x, ct_tensor w, ct_tensor bias, ct_tensor *out);
-/* Linear with weights that stay as they are for many calls: ct_linear_pack lays w out for the CPU once (elsewhere the result is empty,
- * and ct_linear_packed is ct_linear). Gradients reach x only. */
+/* Linear with weights that stay as they are for many calls: ct_linear_pack lays w out for the CPU once, or
+ * casts it as ct_autocast_once does (elsewhere the result is empty, and ct_linear_packed is ct_linear). Gradients reach x only. */
 char *ct_linear_pack(ct_tensor w, ct_tensor *out);
 char *ct_linear_packed(ct_tensor x, ct_tensor packed, ct_tensor w, ct_tensor bias, int relu, ct_tensor *out);
 char *ct_batch_norm(ct_tensor x, ct_tensor weight, ct_tensor bias, ct_tensor mean, ct_tensor var, int training, double momentum,
@@ -148,6 +148,8 @@ char *ct_grad(ct_tensor loss, const ct_tensor *inputs, int64_t n, ct_tensor *out
  * softmax in float32, gradients in the types of their forward operations. */
 char *ct_autocast_begin(int dev, int dtype);
 char *ct_autocast_end(void);
+/* t in the type that the GPU computes in within a region, where t is a float32 tensor there; else t: for what is cast at every use. */
+char *ct_autocast_once(ct_tensor t, ct_tensor *out);
 
 /* ---- CUDA graphs ------------------------------------------------------------------------------ */
 char *ct_graph_check(void); /* NULL where this library can record */

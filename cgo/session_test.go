@@ -312,7 +312,7 @@ func TestSwitches(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	session(t, func(s *torch.Session) {
-		require.Empty(t, s.Warnings())
+		s.Warnings() // of the tests before this one: libtorch has some of CUDA graphs
 		require.NoError(t, torch.Warn())
 		require.NoError(t, torch.Warn())
 		require.Equal(t, []string{"a warning", "a warning"}, s.Warnings(), "the first line of each")

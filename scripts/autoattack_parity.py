@@ -37,6 +37,7 @@ def main():
     p.add_argument("--limit", type=int, default=1000, help="the first so many test images")
     p.add_argument("--batch", type=int, default=250)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--attacks", default="apgd-ce,apgd-t,fab-t,square")
     p.add_argument("--queries", type=int, default=5000, help="of square")
@@ -45,21 +46,22 @@ def main():
     from autoattack import AutoAttack
 
     torch.set_num_threads(a.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     state, meta = pytorch_check.read_safetensors(a.checkpoint)
     a.norm = a.norm or meta.get("norm", "Linf")
     model = pytorch_check.build(a.arch or meta.get("arch", ""), state)
     model.load_state_dict(state, strict=True)
-    model.eval()
+    model.eval().to(a.device)
     for q in model.parameters():
         q.requires_grad_(False)
-    x, y = (t[: a.limit] for t in pytorch_check.read_test(a.data))
+    x, y = (t[: a.limit].to(a.device) for t in pytorch_check.read_test(a.data))
 
     with torch.no_grad():
         stands = model(x).argmax(1) == y
     out = {"torch": torch.__version__, "examples": len(y), "norm": a.norm, "eps": a.eps, "threads": a.threads,
            "clean_accuracy": stands.float().mean().item(), "attacks": []}
     for name in a.attacks.split(","):  # one at a time on what stands, as the standard version does, to time each
-        judge = AutoAttack(model, norm=a.norm, eps=a.eps, version="standard", device="cpu", verbose=False, seed=a.seed)
+        judge = AutoAttack(model, norm=a.norm, eps=a.eps, version="standard", device=a.device, verbose=False, seed=a.seed)
         judge.attacks_to_run = [name]
         judge.square.n_queries = a.queries
         wall, cpu = time.perf_counter(), time.process_time()

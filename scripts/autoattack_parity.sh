@@ -1,7 +1,7 @@
 #!/bin/bash
 # Attack a checkpoint by rapt's autoattack and by the published code, on the same images, with one thread each, one after the other.
 #
-#     scripts/autoattack_parity.sh CHECKPOINT --package DIR --data DIR [--eps 0.3] [--limit 1000]
+#     scripts/autoattack_parity.sh CHECKPOINT --package DIR --data DIR [--eps 0.3] [--limit 1000] [--device cpu]
 #
 # DIR of --package holds the folder autoattack of github.com/fra31/auto-attack, that of --data the data set's files. The norm is the
 # checkpoint's own. Needs bin/rapt, and python3 ($PYTHON names another) with torch, torchvision and numpy. Prints both side by
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ $# -ge 1 ] || usage
 checkpoint=$1; shift
-eps=0.3 limit=1000 package='' data=''
+eps=0.3 limit=1000 device=cpu package='' data=''
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || usage
     case $1 in
@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
         --data) data=$2 ;;
         --eps) eps=$2 ;;
         --limit) limit=$2 ;;
+        --device) device=$2 ;;
         *) usage ;;
     esac
     shift 2
@@ -28,9 +29,9 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 python=${PYTHON:-python3}
 bin/rapt predict "$checkpoint" --images --data-dir "$data" --limit "$limit" --out "$out/test.safetensors" --device cpu > "$out/log" 2>&1 || { cat "$out/log" >&2; exit 1; }
-"$python" scripts/autoattack_parity.py "$checkpoint" --package "$package" --data "$out/test.safetensors" --eps "$eps" --limit "$limit" > "$out/published.json"
+"$python" scripts/autoattack_parity.py "$checkpoint" --package "$package" --data "$out/test.safetensors" --eps "$eps" --limit "$limit" --device "$device" > "$out/published.json"
 TIMEFORMAT='{"seconds": %R, "user": %U, "system": %S}'
-{ time bin/rapt eval "$checkpoint" --attacks autoattack --epsilon "$eps" --data-dir "$data" --limit "$limit" --workers 1 --device cpu \
+{ time bin/rapt eval "$checkpoint" --attacks autoattack --epsilon "$eps" --data-dir "$data" --limit "$limit" --workers 1 --device "$device" \
     --suspicion=false --state "$out/state" --json > "$out/rapt.json" 2> "$out/log"; } 2> "$out/time.json" || { cat "$out/log" >&2; exit 1; }
 "$python" - "$out" <<'END'
 import json, sys

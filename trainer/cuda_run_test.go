@@ -63,14 +63,15 @@ func TestCUDAResumes(t *testing.T) {
 	}
 }
 
-// Networks trained in bfloat16 are about as good as those trained in float32, clean and attacked.
+// Networks trained in bfloat16 are about as good as those trained in float32, clean and attacked. (Three seeds of float32 were 1.3 and 2 points
+// apart; at epsilon 0.2, where such a network has hardly begun to learn after so few epochs, 7 and 4.)
 func TestBFloat16IsAsAccurate(t *testing.T) {
 	torchtest.CUDA(t)
 	accuracy := map[string][2]float64{}
 	for _, precision := range []string{"fp32", "tf32", "bf16"} {
 		cfg := trainer.Settings(t, t.TempDir(), "run.device=cuda", "run.precision="+precision, "data.train_limit=8000", "data.validation=500",
 			"data.test_limit=2000", "data.batch_size=128", "model.width=4", "pretrain.epochs=6", "pretrain.optimizer=adam", "pretrain.lr=1e-3",
-			"pretrain.momentum=0", "pretrain.nesterov=false", "admm.epochs=0", "retrain.epochs=0", "adversary.epsilon=0.2", "adversary.step_size=0.05",
+			"pretrain.momentum=0", "pretrain.nesterov=false", "admm.epochs=0", "retrain.epochs=0", "adversary.epsilon=0.1", "adversary.step_size=0.025",
 			"adversary.steps=7", "evaluate.attacks=[pgd-20]")
 		r := run(t, cfg)
 		clean, robust := *r.CleanAccuracy, r.RobustAccuracy["pgd-20"]

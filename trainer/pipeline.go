@@ -134,6 +134,9 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 	return nil
 }
 
+// searches says whether cuDNN may choose by timing, which can come out otherwise the next time.
+func (p *pipeline) searches() bool { return !p.cfg.Run.Deterministic }
+
 // ready sets libtorch and the attacks up for the config, and tries what needs a model.
 func (p *pipeline) ready() (torch.Device, error) {
 	c := p.cfg
@@ -144,8 +147,7 @@ func (p *pipeline) ready() (torch.Device, error) {
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return dev, err
 	}
-	// cuDNN may choose by timing, which can come out otherwise the next time.
-	if err := torch.SetCuDNNBenchmark(dev.IsCUDA() && !c.Run.Deterministic); err != nil {
+	if err := torch.SetCuDNNBenchmark(dev.IsCUDA() && p.searches()); err != nil {
 		return dev, err
 	}
 	if c.Run.Deterministic {

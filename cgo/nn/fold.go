@@ -3,8 +3,8 @@ package nn
 import torch "rapt/cgo"
 
 // Folded is a network made ready for many calls with the same weights in evaluation mode, as an attack makes them: each convolution that
-// batch norm follows has that one's running statistics in its weights, and linear layers' weights are laid out once. The weights are
-// outside any graph: gradients reach the images only.
+// batch norm follows has that one's running statistics in its weights, and linear layers' weights are laid out once. Folded inside of
+// Autocast it is for that region. The weights are outside any graph: gradients reach the images only.
 type Folded struct {
 	convs   map[*Conv2dModule]folded
 	linears map[*LinearModule]torch.Tensor
@@ -46,7 +46,7 @@ func fold(c *Conv2dModule, n *BatchNormModule) folded {
 		if c.Bias != (torch.Tensor{}) {
 			shift = shift.Add(c.Bias.Mul(scale))
 		}
-		out.weight, out.bias = c.Weight.Mul(scale.Reshape(-1, 1, 1, 1)), shift
+		out.weight, out.bias = c.Weight.Mul(scale.Reshape(-1, 1, 1, 1)).CastOnce(), shift.CastOnce()
 	})
 	return out
 }

@@ -51,6 +51,12 @@ bool ct::autocasts(const at::Tensor &t) {
   return (d == c10::kCPU || d == c10::kCUDA) && enabled(d);
 }
 
+at::Tensor ct::cast_once(const at::Tensor &t) { return t.is_cuda() && t.scalar_type() == at::kFloat && autocasts(t) ? t.to(type(c10::kCUDA)) : t; }
+
+CT_API char *ct_autocast_once(ct_tensor t, ct_tensor *out) {
+  return give(out, [&] { return cast_once(T(t)); });
+}
+
 CT_API char *ct_autocast_begin(int dev, int dtype) {
   return guard([&] {
     const auto d = device(dev, 0).type();

@@ -92,6 +92,7 @@ CT_API char *ct_linear_pack(ct_tensor wt, ct_tensor *out) {
   return give(out, [&]() -> at::Tensor {
     const auto w = T(wt).detach();
     TORCH_CHECK(w.dim() == 2, "a matrix is needed, got ", w.sizes());
+    if (w.is_cuda() && autocasts(w)) return cast_once(w);
     if (!kernels_on() || !plain(w)) return at::empty({0}, w.options());
     const int64_t n = w.size(0), k = w.size(1);
     auto packed = at::empty({packed_size(k, n) + packed_size(n, k)}, w.options());
@@ -113,7 +114,7 @@ CT_API char *ct_linear_packed(ct_tensor xt, ct_tensor pt, ct_tensor wt, ct_tenso
                   "input ", x.sizes(), " and packed weights of ", packed.numel(), " numbers do not fit weights ", w.sizes());
       return PackedLinear::apply(x, packed, w, bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt, relu != 0);
     }
-    const auto y = at::linear(x, w, bias);
+    const auto y = at::linear(x, x.is_cuda() && autocasts(x) && packed.sizes() == w.sizes() ? packed : w, bias);
     return relu != 0 ? at::relu(y) : y;
   });
 }

@@ -104,7 +104,7 @@ CT_API char *ct_sgd_(const ct_tensor *pp, const ct_tensor *gp, const ct_tensor *
     }
 #ifdef CT_HAS_FUSED_SGD
     if (fusable({&p, &g, &buf})) {
-      at::_fused_sgd_(p, g, buf, weight_decay, momentum, lr, /*dampening=*/0, nesterov != 0, /*maximize=*/false, first != 0);
+      at::_fused_sgd_(p, g, buf, weight_decay, momentum, lr, /*dampening=*/0, nesterov != 0, /*maximize=*/false, first != 0 && !buf.empty());
       return;
     }
 #endif

@@ -110,6 +110,8 @@ void check_onednn();  // once a process: libtorch goes without where it is seen 
 
 // Whether t's device is in a region of ct_autocast_begin.
 bool autocasts(const at::Tensor &t);
+// t in the type that the region computes in, where that is a GPU's. (On a CPU thin layers stay in float32 within one.)
+at::Tensor cast_once(const at::Tensor &t);
 // t as the parts that stay in float32 want it.
 inline at::Tensor unreduced(const at::Tensor &t) {
   const bool reduced = t.scalar_type() == at::kBFloat16 || t.scalar_type() == at::kHalf;
