@@ -5,7 +5,7 @@
 #                                         named mnist, the file an archive of CIFAR-10 (docs/data.md)
 #   bench/gpu.sh [RESULTS]                there, in a copy of the tree with .gpu/: builds the shim against its PyTorch and runs all
 # It writes RESULTS (bench/results/gpu.json by default) and prints it last. What fails does not keep the rest from running.
-# RAPT_GPU_PARTS chooses among speed, tests, sanitize, profile, train, benchmark and results, a+b being beside each other;
+# RAPT_GPU_PARTS chooses among speed, tests, sanitize, profile, train, events, benchmark and results, a+b being beside each other;
 # RAPT_GPU_TESTS, RAPT_GPU_ROWS and RAPT_GPU_RESULTS among the packages, the benchmark's rows (a regular expression) and the results;
 # RAPT_GPU_SECONDS is the limit for all.
 set -euo pipefail
@@ -106,6 +106,11 @@ train() { # a short real training: its report is part of the result
     --set pretrain.epochs=10 --set admm.epochs=5 --set retrain.epochs=4 --overwrite --json >"$kit/report.json" 2>"$kit/train.log" || { tail -n 20 "$kit/train.log"; return 1; }
 }
 
+events() { # the event files of the runs, in the real TensorBoard, where there is one
+  python3 -c 'import tensorboard' 2>/dev/null || { echo "events: no TensorBoard here"; return 0; }
+  python3 bench/gpu_events.py "$kit"/runs/*/
+}
+
 together() { # PARTS joined by +, beside each other
   local part i parts pids=() failed=0
   IFS=+ read -ra parts <<<"$1"
@@ -126,7 +131,7 @@ main() {
   mkdir -p bin && cp "$kit/rapt" bin/
   bin/rapt doctor || true
   : >"$kit/parts"
-  for part in ${RAPT_GPU_PARTS:-speed tests train benchmark}; do
+  for part in ${RAPT_GPU_PARTS:-speed tests train events benchmark}; do
     together "$part" || status=1
     echo "$part done after $SECONDS s"
   done
