@@ -68,6 +68,7 @@ func apart(want, got []float64) (worst, mean float64) {
 // steps make more of the rounding than its size.) On a GPU the logits are bfloat16 too, and of a logit of ten that is a step of 1/16 beside a
 // loss of 0.1: PyTorch's autocast has it so.
 func TestBFloat16TrainsAlike(t *testing.T) {
+	compares(t)
 	most, usual := 0.06, 0.015
 	if torchtest.Device().IsCUDA() {
 		most, usual = 0.5, 0.15
