@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
+	"rapt/cgo/torchtest"
 )
 
 func TestScopes(t *testing.T) {
@@ -312,7 +313,10 @@ func TestSwitches(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	session(t, func(s *torch.Session) {
-		s.Warnings() // of the tests before this one: libtorch has some of CUDA graphs
+		before := s.Warnings()
+		if !torchtest.Device().IsCUDA() { // there libtorch warns of recordings that failed, as tests before this one have them
+			require.Empty(t, before)
+		}
 		require.NoError(t, torch.Warn())
 		require.NoError(t, torch.Warn())
 		require.Equal(t, []string{"a warning", "a warning"}, s.Warnings(), "the first line of each")

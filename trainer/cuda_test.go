@@ -60,6 +60,7 @@ func TestGraphEqualsEager(t *testing.T) {
 		{"model.arch=lenet_bn", "model.width=1"},
 		{"model.arch=lenet_bn", "model.width=1", "adversary.batch_norm=train"},
 		{"run.precision=bf16"},
+		{"run.precision=bf16", "training.method=natural"},
 		{"run.precision=bf16", "model.arch=lenet_bn", "model.width=1"},
 		{"run.precision=tf32"},
 		{"training.method=trades"},

@@ -231,10 +231,10 @@ func (p *pipeline) judgeTest(ctx context.Context, path string) (accuracies, erro
 		defer torch.SetTF32(true)
 	}
 	// Attacks go on with what still stands, a batch of another size at each step, and cuDNN's search is anew for each size.
-	if err := torch.SetCuDNNBenchmark(false); err != nil {
+	if err := p.search(false); err != nil {
 		return accuracies{}, err
 	}
-	defer torch.SetCuDNNBenchmark(p.searches())
+	defer p.search(p.team.members[0].s.Device().IsCUDA())
 	var groups []group
 	for _, j := range p.judges {
 		groups = append(groups, j.group())

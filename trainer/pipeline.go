@@ -134,8 +134,10 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 	return nil
 }
 
-// searches says whether cuDNN may choose by timing, which can come out otherwise the next time.
-func (p *pipeline) searches() bool { return !p.cfg.Run.Deterministic }
+// search lets cuDNN choose by timing, unless the run is deterministic: that can come out otherwise the next time.
+func (p *pipeline) search(on bool) error {
+	return torch.SetCuDNNBenchmark(on && !p.cfg.Run.Deterministic)
+}
 
 // ready sets libtorch and the attacks up for the config, and tries what needs a model.
 func (p *pipeline) ready() (torch.Device, error) {
@@ -147,7 +149,7 @@ func (p *pipeline) ready() (torch.Device, error) {
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return dev, err
 	}
-	if err := torch.SetCuDNNBenchmark(dev.IsCUDA() && p.searches()); err != nil {
+	if err := p.search(dev.IsCUDA()); err != nil {
 		return dev, err
 	}
 	if c.Run.Deterministic {
