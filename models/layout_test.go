@@ -1,6 +1,7 @@
 package models_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,6 +12,15 @@ import (
 	"rapt/models/modelstest"
 )
 
+func bytes(t *testing.T, m *models.Model) (all [][]byte) {
+	for _, e := range m.State {
+		b, err := e.Tensor.Detach().Bytes()
+		require.NoError(t, err)
+		all = append(all, b)
+	}
+	return all
+}
+
 // Laid out with its channels innermost a network is the same network, and its checkpoint has the same bytes.
 func TestChannelsLast(t *testing.T) {
 	for _, sp := range []models.Spec{{Arch: "lenet_bn", Classes: 10}, {Arch: "resnet18_adv", Width: 1, Classes: 10}} {
@@ -19,20 +29,12 @@ func TestChannelsLast(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, modelstest.Fill(s, m))
 			x := modelstest.Input(s, m, 4)
-			bytes := func() (all [][]byte) {
-				for _, e := range m.State {
-					b, err := e.Tensor.Detach().Bytes()
-					require.NoError(t, err)
-					all = append(all, b)
-				}
-				return all
-			}
-			want, before := m.Forward(x, nn.Eval), bytes()
+			want, before := m.Forward(x, nn.Eval), bytes(t, m)
 			live := s.Live()
 			m.ToChannelsLast()
 			require.Equal(t, live, s.Live())
 			require.True(t, m.ChannelsLast)
-			require.Equal(t, before, bytes())
+			require.True(t, reflect.DeepEqual(before, bytes(t, m)))
 			last := 0
 			for _, p := range nn.Parameters(m.State) {
 				require.True(t, p.RequiresGrad())
@@ -45,5 +47,24 @@ func TestChannelsLast(t *testing.T) {
 			require.NoError(t, err)
 			require.Less(t, off, 1e-4)
 		})
+	}
+}
+
+// A seed gives a network the same weights however they are laid out.
+func TestInitInAnyLayout(t *testing.T) {
+	for _, scheme := range nn.Inits {
+		var drawn [2][][]byte
+		for i := range drawn {
+			run(t, func(s *torch.Session) {
+				m, err := models.New(s, models.Spec{Arch: "lenet_bn", Classes: 10}, nil)
+				require.NoError(t, err)
+				if i == 1 {
+					m.ToChannelsLast()
+				}
+				require.NoError(t, nn.Init(m.Module, scheme, s.NewGenerator(1)))
+				drawn[i] = bytes(t, m)
+			})
+		}
+		require.True(t, reflect.DeepEqual(drawn[0], drawn[1]), scheme)
 	}
 }

@@ -44,8 +44,12 @@ func fill(s *torch.Session, entries []Entry, scheme string, g *torch.Generator) 
 		case isWeight:
 			fanIn, fanOut := fans(t.Shape())
 			bound = 1 / math.Sqrt(fanIn)
-			if err := initWeight(t, scheme, fanIn, fanOut, g); err != nil {
+			drawn := t.Contiguous() // numbers come in the order of memory: which weight has which is not to be a matter of layout
+			if err := initWeight(drawn, scheme, fanIn, fanOut, g); err != nil {
 				return err
+			}
+			if !t.IsContiguous() {
+				t.Copy_(drawn)
 			}
 		default:
 			t.Uniform_(g, -bound, bound)
