@@ -108,7 +108,7 @@ train() { # a short real training: its report is part of the result
 
 events() { # the event files of the runs, in the real TensorBoard, where there is one
   python3 -c 'import tensorboard' 2>/dev/null || { echo "events: no TensorBoard here"; return 0; }
-  python3 bench/gpu_events.py "$kit"/runs/*/
+  python3 scripts/tensorboard_check.py "$kit"/runs/*/
 }
 
 together() { # PARTS joined by +, beside each other
