@@ -1,12 +1,20 @@
 #!/bin/bash
 # Fuzz every parser for long:
-#   scripts/fuzz.sh [SECONDS] [CORPUS]      default: 900 for each target, on all cores; corpora stay in build/fuzz for the next time
+#   scripts/fuzz.sh [SECONDS] [CORPORA]     default: 900 for each target, on all cores; corpora stay in build/fuzz for the next time
+#   scripts/fuzz.sh pack [CORPORA]          puts them into scripts/fuzz_corpora.tar.xz, which a folder that is not there yet begins with
 # No process may have more than 6 GiB of address space, libtorch's 3 included. An input that fails is written to testdata/fuzz of its package,
 # where the tests try it from then on; the script ends with 1 and the names of the targets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=${1:-900}
+seconds=${1:-900} kept=$PWD/scripts/fuzz_corpora.tar.xz
+if [ "$seconds" = pack ]; then
+  tar c -C "${2:-build/fuzz}" --exclude='*.log' --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner . | xz -9e >"$kept.new"
+  mv "$kept.new" "$kept"
+  exit
+fi
+new=$([ -e "${2:-build/fuzz}" ] || echo yes)
 corpus=$(mkdir -p "${2:-build/fuzz}" && cd "${2:-build/fuzz}" && pwd)
+if [ -n "$new" ] && [ -e "$kept" ]; then tar x -C "$corpus" -f "$kept"; fi
 export LD_LIBRARY_PATH=$PWD/cgo/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 failed=() total=0
 TIMEFORMAT='%U %S'
