@@ -2,7 +2,7 @@
 # Train lenet_adv of width 4 on MNIST by each method of docs/training.md, by configs/mnist-trades.yaml's pretraining, and judge each: PGD-40 on all
 # test images, AutoAttack on the first 1,000.
 #   scripts/methods.sh [OUT] [EPOCHS] [METHOD ...]      default: runs/methods, 10 epochs, all but trades-awp; the same command goes on where it was stopped
-# free replays each batch 8 times, as many passes over the images in all as pgd's 7 steps and the update. 40 minutes on two cores. The last
+# free replays each batch 8 times, as many passes over the images in all as pgd's 7 steps and the update. About an hour on two cores. The last
 # lines are the table.
 set -euo pipefail
 cd "$(dirname "$0")/.."
