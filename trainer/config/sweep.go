@@ -158,7 +158,8 @@ func (s *Sweep) Point(i int) (Point, error) {
 		}
 		p.Sets = append(p.Sets, k.name+"="+text)
 		if value.Kind == yaml.ScalarNode {
-			parts = append(parts, k.name[strings.LastIndexByte(k.name, '.')+1:]+notInNames.ReplaceAllString(value.Value, "_"))
+			last := k.name[strings.LastIndexByte(k.name, '.')+1:] // a key that is none is refused when the point is loaded, not here
+			parts = append(parts, notInNames.ReplaceAllString(last+value.Value, "_"))
 		}
 	}
 	p.Name = strings.Join(parts, "-")
