@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fuzz every parser for long:
-#   scripts/fuzz.sh [SECONDS] [CORPORA]     default: 900 for each target, on all cores; corpora stay in build/fuzz for the next time
-#   scripts/fuzz.sh pack [CORPORA]          puts them into scripts/fuzz_corpora.tar.xz, which a folder that is not there yet begins with
+#   scripts/fuzz.sh [SECONDS] [CORPORA] [TARGET ...]      default: 900 for each of all targets, on all cores; corpora stay in build/fuzz for the next time
+#   scripts/fuzz.sh pack [CORPORA]                        puts them into scripts/fuzz_corpora.tar.xz, which a folder that is not there yet begins with
 # No process may have more than 6 GiB of address space, libtorch's 3 included. An input that fails is written to testdata/fuzz of its package,
 # where the tests try it from then on; the script ends with 1 and the names of the targets.
 set -euo pipefail
@@ -16,7 +16,7 @@ new=$([ -e "${2:-build/fuzz}" ] || echo yes)
 corpus=$(mkdir -p "${2:-build/fuzz}" && cd "${2:-build/fuzz}" && pwd)
 if [ -n "$new" ] && [ -e "$kept" ]; then tar x -C "$corpus" -f "$kept"; fi
 export LD_LIBRARY_PATH=$PWD/cgo/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-failed=() total=0
+failed=() total=0 wanted=" ${*:3} "
 TIMEFORMAT='%U %S'
 
 fuzz() { # target, package: true unless an input failed; go's fuzzing itself misses its own deadline now and then, which is no finding
@@ -26,6 +26,7 @@ fuzz() { # target, package: true unless an input failed; go's fuzzing itself mis
 
 while IFS=: read -r file name; do
   name=${name#func } name=${name%%(*} package=$(dirname "$file")
+  if [ $# -gt 2 ] && [[ $wanted != *" $name "* ]]; then continue; fi
   log=$corpus/$name.log
   if spent=$({ time fuzz "$name" "$package"; } 2>&1); then
     spent=$(awk '{ printf "%.0f", $1 + $2 }' <<<"$spent") total=$((total + spent))
