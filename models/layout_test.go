@@ -12,7 +12,7 @@ import (
 	"rapt/models/modelstest"
 )
 
-func bytes(t *testing.T, m *models.Model) (all [][]byte) {
+func stateBytes(t *testing.T, m *models.Model) (all [][]byte) {
 	for _, e := range m.State {
 		b, err := e.Tensor.Detach().Bytes()
 		require.NoError(t, err)
@@ -29,12 +29,12 @@ func TestChannelsLast(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, modelstest.Fill(s, m))
 			x := modelstest.Input(s, m, 4)
-			want, before := m.Forward(x, nn.Eval), bytes(t, m)
+			want, before := m.Forward(x, nn.Eval), stateBytes(t, m)
 			live := s.Live()
 			m.ToChannelsLast()
 			require.Equal(t, live, s.Live())
 			require.True(t, m.ChannelsLast)
-			require.True(t, reflect.DeepEqual(before, bytes(t, m)))
+			require.True(t, reflect.DeepEqual(before, stateBytes(t, m)))
 			last := 0
 			for _, p := range nn.Parameters(m.State) {
 				require.True(t, p.RequiresGrad())
@@ -62,7 +62,7 @@ func TestInitInAnyLayout(t *testing.T) {
 					m.ToChannelsLast()
 				}
 				require.NoError(t, nn.Init(m.Module, scheme, s.NewGenerator(1)))
-				drawn[i] = bytes(t, m)
+				drawn[i] = stateBytes(t, m)
 			})
 		}
 		require.True(t, reflect.DeepEqual(drawn[0], drawn[1]), scheme)

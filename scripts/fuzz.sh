@@ -16,7 +16,7 @@ new=$([ -e "${2:-build/fuzz}" ] || echo yes)
 corpus=$(mkdir -p "${2:-build/fuzz}" && cd "${2:-build/fuzz}" && pwd)
 if [ -n "$new" ] && [ -e "$kept" ]; then tar x -C "$corpus" -f "$kept"; fi
 export LD_LIBRARY_PATH=$PWD/cgo/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-failed=() total=0 wanted=" ${*:3} "
+failed=() ran=0 total=0 wanted=" ${*:3} "
 TIMEFORMAT='%U %S'
 
 fuzz() { # target, package: true unless an input failed; go's fuzzing itself misses its own deadline now and then, which is no finding
@@ -27,7 +27,7 @@ fuzz() { # target, package: true unless an input failed; go's fuzzing itself mis
 while IFS=: read -r file name; do
   name=${name#func } name=${name%%(*} package=$(dirname "$file")
   if [ $# -gt 2 ] && [[ $wanted != *" $name "* ]]; then continue; fi
-  log=$corpus/$name.log
+  log=$corpus/$name.log ran=$((ran + 1))
   if spent=$({ time fuzz "$name" "$package"; } 2>&1); then
     spent=$(awk '{ printf "%.0f", $1 + $2 }' <<<"$spent") total=$((total + spent))
     echo "$package $name: $(grep '^fuzz: elapsed' "$log" | tail -n 1 | sed 's/^fuzz: //'), $spent s of the processor"
@@ -36,5 +36,6 @@ while IFS=: read -r file name; do
     tail -n 20 "$log"
   fi
 done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+\(' . | sort)
+[ "$ran" -gt 0 ] || { echo "fuzz.sh: no such target:$wanted" >&2; exit 2; }
 echo "$total s of the processor, $(find "$corpus" -type f ! -name '*.log' | wc -l) inputs kept in $corpus"
 [ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}"; exit 1; }
