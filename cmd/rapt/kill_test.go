@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -103,12 +104,29 @@ func same(t *testing.T, whole, broken string) {
 	assert.Equal(t, timeless(whole), timeless(broken))
 }
 
+// works waits until the program has spent so much more of the processor's time: it is in the midst of what it last said that it begins.
+func (r *running) works(spent time.Duration) {
+	r.t.Helper()
+	seconds := func() float64 {
+		process, err := procfs.NewProc(r.cmd.Process.Pid)
+		require.NoError(r.t, err)
+		stat, err := process.Stat()
+		require.NoError(r.t, err)
+		return stat.CPUTime()
+	}
+	began := time.Now()
+	for before := seconds(); seconds()-before < spent.Seconds(); time.Sleep(10 * time.Millisecond) {
+		require.Less(r.t, time.Since(began), 2*time.Minute, "the program does nothing")
+	}
+}
+
 // Where the step under way outlasts run.grace, the program ends all the same, and the next one goes on from the last checkpoint.
 func TestGraceIsKept(t *testing.T) {
 	config, folder := tinyRun(t)
 	args := []string{"run", config, "--set", "run.save_every=1", "--set", "run.grace=100ms", "--set", "adversary.steps=20000", "--set", "adversary.step_size=0.001"}
 	r := start(t, args...)
 	r.until("begins")
+	r.works(500 * time.Millisecond) // a signal before the first step would end the run at once, in good order
 	began := time.Now()
 	require.NoError(t, r.cmd.Process.Signal(syscall.SIGTERM))
 	r.until("did not end within 100ms (run.grace)")
