@@ -6,7 +6,7 @@
 # for machines without a container engine.
 
 ARG DEBIAN=trixie-20251117-slim
-ARG GOLANG=1.24.13-bookworm
+ARG GOLANG=1.26.11-bookworm
 ARG PYTORCH=2.11.0-cuda13.0-cudnn9
 
 # ---- cpu ----

@@ -4,9 +4,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 
-go_needed=1.24          # the go directive of go.mod
-go_release=go1.26.8     # the release to name where the system has no Go that is new enough
-export GOTOOLCHAIN=local # never let the go command download another Go behind the user's back
+go_needed=1.25          # the go directive of go.mod
+go_release=go1.26.11    # what an older Go is told to fetch, and the release to name where there is none
+export GOTOOLCHAIN=${GOTOOLCHAIN:-local} # never let the go command download another Go behind the user's back
 
 usage() {
   cat <<TEXT
@@ -16,13 +16,14 @@ usage: ./build.sh [COMMAND]
   test     the same, then every check and test
   bench    the same, then the benchmarks against PyTorch (bench --help shows their options)
   deps     only install what is missing
+  vulnerabilities  the same, then look whether known vulnerabilities in Go's packages are called
 TEXT
 }
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
-at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; } # at_least 1.24 1.26.8
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; } # at_least 1.25 1.26.11
 
 # ---- libtorch: sets torch_from, torch_dir (empty for the system's), torch_version, torch_cuda -----------------------
 
@@ -95,19 +96,26 @@ Get $go_release.linux-$arch.tar.gz from https://go.dev/dl/ and, as root: tar -C 
 (build.sh looks for go in PATH and in /usr/local/go/bin)"
 }
 
+# Since 1.21 the go command fetches another release by way of the module proxy, checked against Go's checksum database.
+fetches_go() { # version
+  at_least 1.21 "$1" || return 1
+  export GOTOOLCHAIN=$go_release
+  say "build.sh: Go $1 is older than $go_needed: it is to fetch $go_release, as a module into its own cache"
+}
+
 check_go() {
   local found=none version
   if ! has go && [ -x /usr/local/go/bin/go ]; then PATH=$PATH:/usr/local/go/bin; fi
   if has go; then
     version=$(cd / && go env GOVERSION)
     version=${version%% *}
-    if at_least "$go_needed" "${version#go}"; then return; fi
+    if at_least "$go_needed" "${version#go}" || fetches_go "${version#go}"; then return; fi
     found="$version ($(command -v go))"
   fi
   has apt-get || no_go "$found"
   [ -n "$(candidate golang-go)" ] || update_lists || true
   version=$(candidate golang-go)
-  { [ -n "$version" ] && at_least "$go_needed" "$version"; } || no_go "$found"
+  { [ -n "$version" ] && { at_least "$go_needed" "$version" || fetches_go "$version"; }; } || no_go "$found"
   missing+=(golang-go)
 }
 
@@ -171,9 +179,10 @@ prepare() {
   check_go
   check_tools
   install_missing
-  local cuda='without CUDA'
+  local cuda='without CUDA' version
+  version=$(cd / && go env GOVERSION 2>&1) || no_go "$version"
   if [ "$torch_cuda" = yes ]; then cuda='with CUDA'; fi
-  say "build.sh: libtorch $torch_version, $cuda, $torch_from${torch_dir:+ ($torch_dir)}; $(go env GOVERSION)"
+  say "build.sh: libtorch $torch_version, $cuda, $torch_from${torch_dir:+ ($torch_dir)}; $version"
 }
 
 # ---- building -------------------------------------------------------------------------------------------------------
@@ -276,6 +285,38 @@ check_fuzz() {
   done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+\(' .)
 }
 
+# The database is $VULNDB: an address, file:///a/copy, or a version of the module that its sources are; otherwise https://vuln.go.dev or,
+# where only a module proxy can be reached, the newest module. Prints where it is, or why there is none.
+vulnerability_db() {
+  local module folder
+  case ${VULNDB:-} in
+    *://*) echo "$VULNDB"; return ;;
+    '') if curl -fsS -m 15 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then echo https://vuln.go.dev; return; fi ;;
+  esac
+  module=$(cd / && go mod download -json "golang.org/x/vulndb@${VULNDB:-latest}" 2>&1) || true
+  folder=$(sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p' <<<"$module")
+  if [ -n "$folder" ]; then echo "file://$folder/data/osv"; return; fi
+  { sed -n 's/^\t"Error": "\(.*\)",*$/\1/p' <<<"$module" | grep . || echo "$module"; } | tail -n 1
+  return 1
+}
+
+# What the standard library is known for goes with the Go that is installed: it is shown, and fails nothing.
+check_vulnerabilities() {
+  local db log=build/vulnerabilities.log rc=0
+  if ! db=$(vulnerability_db); then
+    say "   SKIPPED: the database cannot be had ($db); it runs where https://vuln.go.dev or a module proxy can be reached, or with VULNDB=file:///a/copy"
+    return
+  fi
+  say "   $db"
+  go tool govulncheck -db "$db" ./... >"$log" 2>&1 || rc=$?
+  grep -E '^Vulnerability|^ +(Module:|Standard library|Found in:|Fixed in:)|^(Your code|No vuln)' "$log" || rc=1
+  case $rc in
+    0) ;;
+    3) ! grep -q '^Your code is affected by .* from [0-9]* module' "$log" ;;
+    *) cat "$log"; return 1 ;;
+  esac
+}
+
 run_tests() {
   export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
   local start=$SECONDS
@@ -315,6 +356,11 @@ case "${1:-}" in
     run_bench "${@:2}"
     ;;
   deps) prepare ;;
+  vulnerabilities)
+    prepare
+    check "known vulnerabilities" check_vulnerabilities
+    [ ${#failed[@]} -eq 0 ] || die "failed: ${failed[*]} (all that was found: build/vulnerabilities.log)"
+    ;;
   -h | --help | help) usage ;;
   *)
     usage >&2
