@@ -176,12 +176,38 @@ func claims(t testing.TB, jpeg []byte, w, h uint16) []byte {
 }
 
 // smallCanvas is a WebP whose canvas has 8 by 8 pixels, and its lossless frame w by h.
-func smallCanvas(w, h uint32) []byte {
+func smallCanvas(w, h uint32) []byte { return losslessWebP(w, h, make([]byte, 11)) }
+
+func losslessWebP(w, h uint32, content []byte) []byte {
 	frame := binary.LittleEndian.AppendUint32([]byte{0x2f}, (w-1)|(h-1)<<14)
-	frame = append(frame, make([]byte, 11)...)
+	frame = append(frame, content...)
 	body := append([]byte("WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x07\x00\x00VP8L"), binary.LittleEndian.AppendUint32(nil, uint32(len(frame)))...)
 	body = append(body, frame...)
 	return append(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(body))), body...)
+}
+
+// manyTrees is a lossless WebP of 8 by 8 pixels and few bytes whose tiles use the last of 65,536 groups of Huffman trees (GO-2026-6222).
+func manyTrees() []byte {
+	var bits []byte // least significant first
+	put := func(value, count int) {
+		for i := range count {
+			bits = append(bits, byte(value>>i&1))
+		}
+	}
+	put(0, 1)                                         // no transform
+	put(0, 1)                                         // no colour cache
+	put(1, 1)                                         // groups by tile
+	put(0, 3)                                         // of 4 by 4 pixels
+	put(0, 1)                                         // the image of groups: no colour cache
+	for _, symbol := range []int{255, 255, 0, 0, 0} { // green and red are the group's number; each tree has this one symbol
+		put(0b101, 3)
+		put(symbol, 8)
+	}
+	content := make([]byte, 32)
+	for i, bit := range bits {
+		content[i/8] |= bit << (i % 8)
+	}
+	return losslessWebP(8, 8, content)
 }
 
 // TestHostileImagesTakeLittleMemory: what a few bytes claim is not allocated.
@@ -200,6 +226,7 @@ func TestHostileImagesTakeLittleMemory(t *testing.T) {
 		"JPEG cut":                  {jpeg[:300], "truncated"},
 		"WebP frame beyond canvas":  {smallCanvas(16384, 16384), "its frame has another size than its canvas"},
 		"WebP frame within canvas":  {smallCanvas(4, 4), "its frame has another size than its canvas"},
+		"WebP of 65536 groups":      {manyTrees(), "too many Huffman trees"},
 		"WebP that is a header":     {testdata(t, "lossy.webp")[:20], "image is"},
 		"an image that is no image": {bytes.Repeat([]byte{0}, 1<<20), "no JPEG, PNG or WebP"},
 	} {
