@@ -11,6 +11,8 @@ ARG PYTORCH=2.11.0-cuda13.0-cudnn9
 
 # ---- cpu ----
 FROM debian:${DEBIAN} AS cpu-build
+# Debian's own Go is too old, and fetches this one.
+ENV GOTOOLCHAIN=go1.26.11
 RUN apt-get update && apt-get install -y --no-install-recommends git && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/rapt
 COPY build.sh ./
