@@ -180,7 +180,7 @@ prepare() {
   check_tools
   install_missing
   local cuda='without CUDA' version
-  version=$(cd / && go env GOVERSION 2>&1) || no_go "one that cannot fetch $GOTOOLCHAIN (${version##*$'\n'})"
+  version=$(cd / && go env GOVERSION 2>&1 | tail -n 1) || no_go "one that cannot fetch $GOTOOLCHAIN ($version)"
   if [ "$torch_cuda" = yes ]; then cuda='with CUDA'; fi
   say "build.sh: libtorch $torch_version, $cuda, $torch_from${torch_dir:+ ($torch_dir)}; $version"
 }
