@@ -62,3 +62,18 @@ func TestImages(t *testing.T) {
 		}
 	}
 }
+
+// Go's versions are written down where each is read.
+func TestGoIsTheSameEverywhere(t *testing.T) {
+	one := func(file, pattern string) string {
+		raw, err := os.ReadFile("../" + file)
+		require.NoError(t, err)
+		match := regexp.MustCompile(`(?m)^` + pattern).FindSubmatch(raw)
+		require.NotNil(t, match, "%s has no %s", file, pattern)
+		return string(match[1])
+	}
+	release := one("build.sh", `go_release=go(\S+)`)
+	require.Equal(t, release, one("Dockerfile", `ARG GOLANG=([0-9.]+)-`))
+	require.Equal(t, release, one("Dockerfile", `ENV GOTOOLCHAIN=go(\S+)`))
+	require.Equal(t, one("build.sh", `go_needed=(\S+)`)+".0", one("go.mod", `go (\S+)`))
+}

@@ -141,7 +141,7 @@ func (c *cluster) must(name string, args ...string) string {
 
 func (c *cluster) wait(what string, done func() bool) {
 	c.t.Helper()
-	require.Eventually(c.t, done, 20*time.Minute, 500*time.Millisecond, "waited for %s", what)
+	require.Eventually(c.t, done, 10*time.Minute, 500*time.Millisecond, "waited for %s", what)
 }
 
 // submit submits a batch script of slurm/ for a config and returns the job's number.
