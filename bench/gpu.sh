@@ -7,7 +7,7 @@
 # It writes RESULTS (bench/results/gpu.json by default) and prints it last. What fails does not keep the rest from running.
 # RAPT_GPU_PARTS chooses among speed, tests, sanitize, profile, train, events, benchmark and results, a+b being beside each other;
 # RAPT_GPU_TESTS, RAPT_GPU_ROWS and RAPT_GPU_RESULTS among the packages, the benchmark's rows (a regular expression) and the results;
-# RAPT_GPU_SECONDS is the limit for all.
+# RAPT_GPU_SECONDS is the limit for all, RAPT_GPU_KEEP a folder to pack what is worth keeping into, in files of at most 15 MiB.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kit=$PWD/.gpu
@@ -18,7 +18,7 @@ pack() {
     echo "bench/gpu.sh: pack needs the folder mnist with that data set's files (rapt data fetch mnist makes data/mnist)" >&2
     exit 2
   fi
-  rm -rf "$kit"
+  rm -rf "$kit"/{rapt,bench,tests,data,shim,runs,kit.tar.xz,commit} # not what the job parity needs
   mkdir -p "$kit/tests" "$kit/data"
   go build -ldflags '-s -w' -o "$kit/rapt" ./cmd/rapt
   go build -ldflags '-s -w' -o "$kit/bench" ./bench
@@ -111,6 +111,18 @@ events() { # the event files of the runs, in the real TensorBoard, where there i
   python3 scripts/tensorboard_check.py "$kit"/runs/*/
 }
 
+# shellcheck disable=SC2086 # words
+keep() { # FOLDER: logs and reports with the runs' last weights in kept.tar.xz.*, the dense weights in dense.tar.xz.*
+  mkdir -p "$1"
+  cd "$kit"
+  local logs dense
+  logs=$(find . -maxdepth 1 -type f \( -name '*.log' -o -name '*.json' -o -name '*.csv' \))
+  dense=$(find . -path '*/pretrain/best.safetensors')
+  find . -path './runs/*' -type f ! -path '*/checkpoints/*' ! -name '*.lock' -o -path '*/retrain/best.*' -o -path '*/pretrain/best.json' |
+    tar -cf - -T - $logs | xz -T0 -1 | split -b 15M - "$1/kept.tar.xz."
+  [ -z "$dense" ] || tar -cf - $dense | xz -T0 -1 | split -b 15M - "$1/dense.tar.xz."
+}
+
 together() { # PARTS joined by +, beside each other
   local part i parts pids=() failed=0
   IFS=+ read -ra parts <<<"$1"
@@ -138,6 +150,7 @@ main() {
   mkdir -p "$(dirname "$results")"
   python3 bench/gpu_summary.py "$kit" >"$results"
   cat "$results"
+  [ -z "${RAPT_GPU_KEEP:-}" ] || (keep "$RAPT_GPU_KEEP")
   return $status
 }
 

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 7
+#define CT_ABI 8
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -30,8 +30,8 @@ char *ct_cuda_device_count(int *out); /* 0 where CUDA is absent */
 char *ct_cuda_device_name(int index, char **out);
 char *ct_set_deterministic(int on);
 char *ct_set_tf32(int on);
-char *ct_set_cudnn_benchmark(int on);
-char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 int, 3 bad_alloc; 4 only warns */
+char *ct_set_cudnn(int search, int deterministic);
+char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 int, 3 bad_alloc, 5 cuBLAS without memory, 6 cuDNN without an engine; 4 only warns */
 
 /* ---- a session: the calling OS thread's device, stream, threads and warnings ------------- */
 typedef struct {

@@ -107,9 +107,10 @@ func SetDeterministic(on bool) error {
 // SetTF32 lets CUDA round float32 matrix products and convolutions to TF32.
 func SetTF32(on bool) error { return failure("SetTF32", C.ct_set_tf32(flag(on))) }
 
-// SetCuDNNBenchmark lets cuDNN time its algorithms and keep the fastest.
-func SetCuDNNBenchmark(on bool) error {
-	return failure("SetCuDNNBenchmark", C.ct_set_cudnn_benchmark(flag(on)))
+// SetCuDNN says how cuDNN chooses its convolutions: search lets it time them and keep the fastest, deterministic leaves out those whose
+// results differ from call to call.
+func SetCuDNN(search, deterministic bool) error {
+	return failure("SetCuDNN", C.ct_set_cudnn(flag(search), flag(deterministic)))
 }
 
 // SetKernels says which kernels of rapt's own the CPU uses for thin convolutions, 2x2 max-pooling and the attack's step: "best", as it

@@ -213,6 +213,8 @@ func TestThrow(t *testing.T) {
 		require.EqualError(t, err, "torch: throw: "+want)
 		require.Equal(t, kind == 3, errors.Is(err, torch.ErrOutOfMemory))
 	}
+	require.ErrorIs(t, torch.Throw(5), torch.ErrOutOfMemory, "cuBLAS had too little memory")
+	require.NotErrorIs(t, torch.Throw(6), torch.ErrOutOfMemory, "no engine, and no allocator has refused memory")
 }
 
 func TestThreads(t *testing.T) {
@@ -300,7 +302,7 @@ func TestSwitches(t *testing.T) {
 	require.NoError(t, torch.SetDeterministic(true))
 	t.Cleanup(func() { require.NoError(t, torch.SetDeterministic(false)) })
 	require.NoError(t, torch.SetTF32(false))
-	require.NoError(t, torch.SetCuDNNBenchmark(false))
+	require.NoError(t, torch.SetCuDNN(false, false))
 	session(t, func(s *torch.Session) {
 		a := newAttack(s)
 		a.step()

@@ -129,7 +129,7 @@ func (p *pipeline) accuracyPruned(ctx context.Context, plan *pruning, d *images,
 			kept = append(kept, w.Detach().Clone())
 		}
 		now.apply(lead.s)
-		acc, err = p.team.measure(ctx, d, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		acc, err = p.measure(ctx, d, attacks)
 		lead.s.CopyLists_(now.params, kept)
 	})
 	return acc, err

@@ -204,7 +204,7 @@ func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) erro
 	if workers == 0 {
 		workers = limits.Threads()
 	}
-	if err := torch.SetTF32(false); err != nil {
+	if err := cmp.Or(torch.SetTF32(false), forJudging()); err != nil {
 		return err
 	}
 	build := func(s *torch.Session) (*models.Model, error) { return models.New(s, o.spec, nil) }

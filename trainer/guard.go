@@ -18,7 +18,7 @@ func (p *pipeline) validate(ctx context.Context, st *stage) (acc accuracies, err
 		return accuracies{clean: robust["clean_accuracy"], robust: robust}, nil
 	}
 	err = p.averaged(st, func() (err error) {
-		acc, err = p.team.measure(ctx, p.val, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		acc, err = p.measure(ctx, p.val, []adversarial.PGD{p.attack})
 		return err
 	})
 	if err != nil {

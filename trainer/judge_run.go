@@ -223,18 +223,22 @@ func (t *trial) write(f EvalFiles) error {
 
 // judgeTest judges the model in hand on the test set, as Evaluate would. It is that of the checkpoint at path; an interrupted test of it goes
 // on where it was.
-func (p *pipeline) judgeTest(ctx context.Context, path string) (accuracies, error) {
-	if p.cfg.Run.Precision == "tf32" { // what is measured is float32
-		if err := torch.SetTF32(false); err != nil {
-			return accuracies{}, err
-		}
-		defer torch.SetTF32(true)
+func (p *pipeline) judgeTest(ctx context.Context, path string) (acc accuracies, err error) {
+	if err := forJudging(); err != nil {
+		return acc, err
 	}
-	// Attacks go on with what still stands, a batch of another size at each step, and cuDNN's search is anew for each size.
-	if err := p.search(false); err != nil {
-		return accuracies{}, err
-	}
-	defer p.search(p.team.members[0].s.Device().IsCUDA())
+	err = p.inFloat32(func() (err error) {
+		acc, err = p.judgeAll(ctx, path)
+		return err
+	})
+	return acc, cmp.Or(err, p.searching(p.team.members[0].s.Device()))
+}
+
+// forJudging has cuDNN neither search, since attacks go on with what still stands, a batch of another size at each step, and it would search
+// anew for each, nor take what gives other results the next time.
+func forJudging() error { return torch.SetCuDNN(false, true) }
+
+func (p *pipeline) judgeAll(ctx context.Context, path string) (accuracies, error) {
 	var groups []group
 	for _, j := range p.judges {
 		groups = append(groups, j.group())

@@ -68,6 +68,27 @@ func (t *team) measure(ctx context.Context, d *images, attacks []adversarial.PGD
 	return a, nil
 }
 
+// measure is the team's, as validation has it.
+func (p *pipeline) measure(ctx context.Context, d *images, attacks []adversarial.PGD) (acc accuracies, err error) {
+	err = p.inFloat32(func() (err error) {
+		acc, err = p.team.measure(ctx, d, attacks, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		return err
+	})
+	return acc, err
+}
+
+// inFloat32 has f measure without TF32, which is for training only.
+func (p *pipeline) inFloat32(f func() error) error {
+	if p.cfg.Run.Precision != "tf32" {
+		return f()
+	}
+	if err := torch.SetTF32(false); err != nil {
+		return err
+	}
+	err := f()
+	return cmp.Or(err, torch.SetTF32(true))
+}
+
 // judge adds the right answers on images [from, to) to count.
 func (m *member) judge(d *images, attacks []adversarial.PGD, chunk, from, to int, seed uint64, count []float64) error {
 	x, y := m.slice(d, from, to)

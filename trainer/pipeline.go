@@ -134,9 +134,9 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 	return nil
 }
 
-// search lets cuDNN choose by timing, unless the run is deterministic: that can come out otherwise the next time.
-func (p *pipeline) search(on bool) error {
-	return torch.SetCuDNNBenchmark(on && !p.cfg.Run.Deterministic)
+// searching lets cuDNN choose by timing, unless the run is deterministic: that can come out otherwise the next time.
+func (p *pipeline) searching(dev torch.Device) error {
+	return torch.SetCuDNN(dev.IsCUDA() && !p.cfg.Run.Deterministic, p.cfg.Run.Deterministic)
 }
 
 // ready sets libtorch and the attacks up for the config, and tries what needs a model.
@@ -149,7 +149,7 @@ func (p *pipeline) ready() (torch.Device, error) {
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return dev, err
 	}
-	if err := p.search(dev.IsCUDA()); err != nil {
+	if err := p.searching(dev); err != nil {
 		return dev, err
 	}
 	if c.Run.Deterministic {

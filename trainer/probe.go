@@ -141,7 +141,7 @@ func (b *Probe) Evaluate(n int) error {
 		}
 		b.sets[n] = d
 	}
-	_, err := p.team.measure(context.Background(), d, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+	_, err := p.measure(context.Background(), d, []adversarial.PGD{p.attack})
 	return err
 }
 

@@ -218,7 +218,7 @@ func (p *pipeline) measureQuantised(ctx context.Context, st *stage) (acc accurac
 			now = append(now, admm.ProjectLevels(l.weight, l.quant, st.masks.of(l.name)))
 		}
 		lead.s.CopyLists_(weights, now)
-		acc, err = p.team.measure(ctx, p.val, []adversarial.PGD{p.attack}, p.cfg.Data.EvalBatchSize, key(p.cfg.Run.Seed, "validation"), nil)
+		acc, err = p.measure(ctx, p.val, []adversarial.PGD{p.attack})
 		lead.s.CopyLists_(weights, kept)
 	})
 	return acc, err

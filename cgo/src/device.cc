@@ -106,6 +106,19 @@ c10::Device ct::device(int type, int index) {
   return c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(index));
 }
 
+bool ct::refused_memory() noexcept {
+#ifdef CGOTORCH_CUDA
+  static std::atomic<int64_t> seen{0};
+  int64_t now = 0;
+  ct_free_string(guard([&] {
+    for (int i = 0; i < device_count(); i++) now += c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(i)).num_ooms;
+  }));
+  return now > seen.exchange(now);
+#else
+  return false;
+#endif
+}
+
 CT_API int ct_abi(void) { return CT_ABI; }
 CT_API const char *ct_torch_version(void) { return TORCH_VERSION; }
 CT_API void ct_free_string(char *s) {
@@ -152,14 +165,19 @@ CT_API char *ct_set_tf32(int on) {
     at::globalContext().setAllowTF32CuDNN(on != 0);
   });
 }
-CT_API char *ct_set_cudnn_benchmark(int on) {
-  return guard([&] { at::globalContext().setBenchmarkCuDNN(on != 0); });
+CT_API char *ct_set_cudnn(int search, int deterministic) {
+  return guard([&] {
+    at::globalContext().setBenchmarkCuDNN(search != 0);
+    at::globalContext().setDeterministicCuDNN(deterministic != 0);
+  });
 }
 CT_API char *ct_throw(int kind) {
   return guard([&] {
     if (kind == 0) throw std::runtime_error("plain std::runtime_error");
     if (kind == 1) TORCH_CHECK(false, "a c10::Error");
     if (kind == 3) throw std::bad_alloc();
+    if (kind == 5) TORCH_CHECK(false, "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`");
+    if (kind == 6) TORCH_CHECK(false, "FIND was unable to find an engine to execute this computation");
     if (kind != 4) throw 42;
     TORCH_WARN("a warning\nand its detail");
   });

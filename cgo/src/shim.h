@@ -35,8 +35,16 @@ inline char *message(char kind, const char *s) noexcept {
   return p;
 }
 
-// The host's allocator reports a lack of memory as an error like any other.
-inline char kind_of(const char *s) noexcept { return std::strstr(s, "DefaultCPUAllocator") != nullptr ? 'M' : 'E'; }
+// Whether a GPU's allocator has refused memory since this was asked last.
+bool refused_memory() noexcept;
+
+// The host's allocator, cuBLAS and CUDA itself report a lack of memory as an error like any other. libtorch only says that it found no
+// convolution where none of cuDNN's had the memory that it wanted.
+inline char kind_of(const char *s) noexcept {
+  for (const char *sign : {"DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory"})
+    if (std::strstr(s, sign) != nullptr) return 'M';
+  return std::strstr(s, "unable to find an engine") != nullptr && refused_memory() ? 'M' : 'E';
+}
 
 // The one place where C++ exceptions stop.
 template <class F>
@@ -45,6 +53,7 @@ char *guard(F &&f) noexcept {
     f();
     return nullptr;
   } catch (const c10::OutOfMemoryError &e) {
+    (void)refused_memory();
     return message('M', e.what_without_backtrace());
   } catch (const c10::Error &e) {
     const char *s = e.what_without_backtrace();
