@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds, shows, tests and measures rapt. docs/building.md says what it looks for and which variables it reads.
 set -euo pipefail
+export LC_ALL=C # what other programs say is read
 cd "$(dirname "${BASH_SOURCE[0]}")"
 root=$PWD
 
@@ -277,7 +278,7 @@ fuzz() { # folder, target
   timeout 120 go test -run '^$' -fuzz "^$2\$" -fuzztime 4s -fuzzminimizetime 10x "$1" 2>&1 | tee build/fuzz.log
 }
 check_fuzz() {
-  local file name tries
+  local file name tries ran=0
   while IFS=: read -r file name; do
     name=${name#func }
     name=${name%%(*}
@@ -285,7 +286,9 @@ check_fuzz() {
     until fuzz "./$(dirname "$file")" "$name"; do
       if grep -q "Failing input" build/fuzz.log || [ $((tries += 1)) -gt 3 ]; then return 1; fi
     done
+    ran=$((ran + 1))
   done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+\(' .)
+  [ "$ran" -gt 0 ] || { say "no target was found"; return 1; }
 }
 
 # The database is $VULNDB: an address, file:///a/copy, or a version of the module that its sources are; otherwise https://vuln.go.dev or,

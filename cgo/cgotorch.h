@@ -37,9 +37,11 @@ char *ct_throw(int kind); /* for tests: 0 std::runtime_error, 1 c10::Error, 2 in
 typedef struct {
   int device_type, device_index; /* in */
   int threads;                   /* in: of libtorch's own kernels; 0 leaves them */
+  int64_t keep;                  /* in: bytes of freed host memory that the thread may keep to use again; 0: a sixteenth of the machine's */
 } ct_session;
 char *ct_session_begin(const ct_session *s); /* sessions of one thread nest; a begin that fails changes nothing */
 char *ct_session_end(const ct_session *s);
+int64_t ct_kept_memory(void); /* for tests: what the calling thread keeps, in bytes */
 char *ct_synchronize(const ct_session *s);
 char *ct_drain_warnings(char **out); /* of this thread, one a line; NULL when there are none */
 int ct_num_threads(void);

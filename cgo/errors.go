@@ -44,6 +44,9 @@ func failure(op string, c *C.char) error {
 	return &Error{Op: op, Msg: msg[1:], oom: msg[0] == 'M'}
 }
 
+// kept is what the calling thread keeps of freed host memory, in bytes, for the tests.
+func kept() int64 { return int64(C.ct_kept_memory()) }
+
 // throw makes the shim throw, for the tests: 0 std::runtime_error, 1 c10::Error, 2 an int, 3 std::bad_alloc, 5 what cuBLAS says without
 // memory, 6 what libtorch says where cuDNN found no engine; 4 warns.
 func throw(kind int) error { return failure("throw", C.ct_throw(C.int(kind))) }

@@ -90,3 +90,23 @@ func TestAttackHoldsNoTensors(t *testing.T) {
 	})
 	require.Equal(t, before, torch.LiveTensors())
 }
+
+func TestASessionKeepsNoMoreThanItMay(t *testing.T) {
+	for _, most := range []int64{1 << 20, 64 << 20} {
+		require.NoError(t, torch.Run(torch.CPU, torch.Options{Keep: most}, func(s *torch.Session) error {
+			for range 3 {
+				s.Do(func() {
+					for range 20 {
+						s.Ones(1 << 20) // 4 MiB
+					}
+				})
+				require.LessOrEqual(t, torch.Kept(), most)
+			}
+			if most > 4<<20 && torch.Kept() != 0 { // under AddressSanitizer nothing is kept
+				require.Greater(t, torch.Kept(), most/2)
+			}
+			return s.Err()
+		}))
+		require.Zero(t, torch.Kept(), "the outermost session ended")
+	}
+}

@@ -15,8 +15,9 @@ import (
 
 // Options of a session.
 type Options struct {
-	Threads    int  // of libtorch's own kernels on the CPU; 0 leaves its default
-	ShapesOnly bool // package nn's layers are for their shapes alone: their tensors take no memory, and must not be written to
+	Threads    int   // of libtorch's own kernels on the CPU; 0 leaves its default
+	Keep       int64 // bytes of freed host memory that the session may keep to use again; 0 is a sixteenth of the machine's
+	ShapesOnly bool  // package nn's layers are for their shapes alone: their tensors take no memory, and must not be written to
 }
 
 // Session owns what one goroutine does with libtorch: its OS thread, its device and stream, the open scopes,
@@ -59,7 +60,7 @@ func Run(d Device, o Options, f func(*Session) error) (err error) {
 	defer runtime.UnlockOSThread()
 	s := &Session{device: d, shapes: o.ShapesOnly}
 	kind, index := d.c()
-	s.thread = C.ct_session{device_type: kind, device_index: index, threads: C.int(o.Threads)}
+	s.thread = C.ct_session{device_type: kind, device_index: index, threads: C.int(o.Threads), keep: C.int64_t(o.Keep)}
 	if err := failure("Run", C.ct_session_begin(&s.thread)); err != nil {
 		return err
 	}

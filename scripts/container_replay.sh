@@ -8,6 +8,7 @@
 # $MIRROR is Debian's, with all that reaches it and Go's modules taken from this environment (http_proxy, GOPROXY, ..); $REPLAY_CA is a
 # file of certificates to trust while building, where the network needs its own.
 set -euo pipefail
+export LC_ALL=C # points in numbers
 umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD

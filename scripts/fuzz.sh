@@ -5,6 +5,7 @@
 # No process may have more than 6 GiB of address space, libtorch's 3 included. An input that fails is written to testdata/fuzz of its package,
 # where the tests try it from then on; the script ends with 1 and the names of the targets.
 set -euo pipefail
+export LC_ALL=C # points in numbers
 cd "$(dirname "$0")/.."
 seconds=${1:-900} kept=$PWD/scripts/fuzz_corpora.tar.xz
 if [ "$seconds" = pack ]; then

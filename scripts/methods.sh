@@ -5,6 +5,7 @@
 # free replays each batch 8 times, as many passes over the images in all as pgd's 7 steps and the update. About an hour on two cores. The last
 # lines are the table.
 set -euo pipefail
+export LC_ALL=C # points in numbers
 cd "$(dirname "$0")/.."
 out=${1:-runs/methods} epochs=${2:-10}
 methods=("${@:3}")

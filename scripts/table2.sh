@@ -5,6 +5,7 @@
 # WIDTH=16 is the row w = 16 (default 8). TIMES=3 trains three times as long in every stage (default 1), and starts ADMM from a smaller rho.
 # About 70 minutes a seed on two cores. The last lines are the table: mean (least to largest) over the seeds.
 set -euo pipefail
+export LC_ALL=C # points in numbers
 trap 'exit 143' TERM # once rapt, which is told too, has saved
 cd "$(dirname "$0")/.."
 out=${1:-runs/table2} width=${WIDTH:-8} times=${TIMES:-1}

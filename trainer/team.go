@@ -1,12 +1,14 @@
 package trainer
 
 import (
+	"os"
 	"runtime"
 	"sync"
 
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
 	"rapt/models"
+	"rapt/trainer/limits"
 )
 
 // team is the sessions that train one model together. Each member has a locked OS thread, a shard of every batch and
@@ -47,7 +49,7 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 	}
 	// Go takes the processor away from a goroutine that stays in C for 20 us, unless another is idle: so have some to spare.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2*n+2))
-	options := torch.Options{Threads: 1}
+	options := torch.Options{Threads: 1, Keep: limits.Memory(os.DirFS("/")) / 8 / int64(max(1, n))}
 	if dev.IsCUDA() {
 		options.Threads = 0
 	}

@@ -191,6 +191,7 @@ CT_API char *ct_session_begin(const ct_session *s) {
     try {
       begin(*s, sessions.back());
       check_onednn();
+      if (sessions.size() == 1) keep_at_most(s->keep);
     } catch (...) {
       const Before before = sessions.back();
       sessions.pop_back();

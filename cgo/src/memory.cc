@@ -6,8 +6,6 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <fstream>
 #include <unordered_map>
 
 #include "shim.h"
@@ -22,25 +20,14 @@ size_t rounded(size_t n) {
   return (n + step - 1) / step * step;
 }
 
-// The machine's memory, or the limit of the control group, as a container sees it.
-size_t memory() {
-  size_t n = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  for (const char *path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    size_t bytes = 0;
-    if (std::ifstream(path) >> bytes && bytes > 0) n = std::min(n, bytes);  // "max" is no number
-  }
-  return n;
-}
-
-// What a thread may keep.
-size_t limit() {
-  static const size_t n = memory() / 16;
+size_t sixteenth() {
+  static const size_t n = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE)) / 16;
   return n;
 }
 
 struct Pool {
   std::unordered_map<size_t, std::vector<void *>> blocks;
-  size_t kept = 0;
+  size_t kept = 0, limit = sixteenth();
   void *take(size_t n) {
     const auto it = blocks.find(n);
     if (it == blocks.end() || it->second.empty()) return nullptr;
@@ -50,7 +37,7 @@ struct Pool {
     return p;
   }
   bool give(void *p, size_t n) {
-    if (kept + n > limit()) return false;
+    if (kept + n > limit) return false;
     blocks[n].push_back(p);
     kept += n;
     return true;
@@ -120,6 +107,9 @@ struct Keeping final : c10::Allocator {
 }  // namespace
 
 void ct::drop_memory() { mine.pool.clear(); }
+void ct::keep_at_most(int64_t bytes) { mine.pool.limit = bytes > 0 ? static_cast<size_t>(bytes) : sixteenth(); }
+
+CT_API int64_t ct_kept_memory(void) { return ended ? 0 : static_cast<int64_t>(mine.pool.kept); }
 
 void ct::keep_memory() {
 #if defined(__SANITIZE_ADDRESS__)

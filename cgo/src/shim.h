@@ -74,6 +74,7 @@ inline bool plain(const at::Tensor &t) { return t.device().is_cpu() && t.scalar_
 
 at::Tensor max_pool2(const at::Tensor &x, bool relu);  // pool.cc
 void keep_memory();  // memory.cc: from then on, freed host memory is used again
+void keep_at_most(int64_t bytes);  // on this thread; 0: a sixteenth of the machine's memory
 void drop_memory();  // what this thread has kept goes back
 
 inline at::Tensor &T(ct_tensor t) { return *static_cast<at::Tensor *>(t); }
