@@ -47,13 +47,9 @@ def main():
 
     torch.set_num_threads(a.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    state, meta = pytorch_check.read_safetensors(a.checkpoint)
+    model, meta, _ = pytorch_check.load(a.checkpoint, a.arch)
+    model.to(a.device)
     a.norm = a.norm or meta.get("norm", "Linf")
-    model = pytorch_check.build(a.arch or meta.get("arch", ""), state)
-    model.load_state_dict(state, strict=True)
-    model.eval().to(a.device)
-    for q in model.parameters():
-        q.requires_grad_(False)
     x, y = (t[: a.limit].to(a.device) for t in pytorch_check.read_test(a.data))
 
     with torch.no_grad():

@@ -10,14 +10,17 @@ attack is PyTorch's own autograd. Needs python3 with torch and numpy only.
 DIR holds t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, gzip (.gz) or plain.
 For other data sets give a file of `rapt predict CHECKPOINT --images --out FILE`
 instead, which holds the test images.
-Prints one JSON object; accuracies are fractions.
+Epsilon, step size, number of steps and normalisation are the checkpoint's own
+unless they are given. Prints one JSON object; accuracies are fractions.
 """
 import argparse
 import gzip
 import json
 import os
+import re
 import struct
 import sys
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -114,6 +117,43 @@ def build(arch, state):
     sys.exit(f"pytorch_check: no architecture {arch!r} here; give --arch lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv")
 
 
+class Normalised(nn.Module):
+    """A model that sees (pixels - mean) / std, as its checkpoint says by channel."""
+
+    def __init__(self, model, meta):
+        super().__init__()
+        self.model = model
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor([float(v) for v in meta[name].split(",")]).view(1, -1, 1, 1))
+
+    def forward(self, x):
+        return self.model((x - self.mean) / self.std)
+
+
+def load(path, arch=None):
+    """Returns the checkpoint's model in evaluation mode, its metadata and the state dict."""
+    state, meta = read_safetensors(path)
+    model = build(arch or meta.get("arch", ""), state)
+    model.load_state_dict(state, strict=True)
+    for q in model.parameters():
+        q.requires_grad_(False)
+    return (Normalised(model, meta) if "mean" in meta else model).eval(), meta, state
+
+
+def attack_of(meta, a):
+    """The PGD that was asked for: epsilon, step size, steps. What was not is the checkpoint's first PGD's, or MNIST's usual one."""
+    if meta.get("norm", "Linf") != "Linf":
+        sys.exit(f"pytorch_check: the checkpoint's norm is {meta['norm']}; only Linf is here")
+    own = re.search(r"pgd-(\d+)=([^,]+)", f"{meta.get('attacks', '')},{meta.get('adversary', '')}")
+    steps, step = (int(own[1]), float(own[2])) if own else (40, 0.01)
+    return a.eps or float(meta.get("epsilon", 0.3)), a.step or step, a.steps or steps
+
+
+def number(text):
+    """0.3 or 8/255."""
+    return float(Fraction(text))
+
+
 def read_idx(folder, name):
     for path, opener in ((os.path.join(folder, name + ".gz"), gzip.open), (os.path.join(folder, name), open)):
         if os.path.exists(path):
@@ -152,9 +192,9 @@ def main():
     p.add_argument("checkpoint")
     p.add_argument("--data", required=True, help="folder with the MNIST test files, or a file of rapt predict --images")
     p.add_argument("--arch", help="lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv; default: what the checkpoint says")
-    p.add_argument("--eps", type=float, default=0.3)
-    p.add_argument("--step", type=float, default=0.01)
-    p.add_argument("--steps", type=int, default=40)
+    p.add_argument("--eps", type=number, help="such as 0.3 or 8/255")
+    p.add_argument("--step", type=number)
+    p.add_argument("--steps", type=int)
     p.add_argument("--limit", type=int, default=0, help="only the first so many images")
     p.add_argument("--batch", type=int, default=500)
     p.add_argument("--threads", type=int, default=0)
@@ -163,13 +203,8 @@ def main():
     if a.threads:
         torch.set_num_threads(a.threads)
 
-    state, meta = read_safetensors(a.checkpoint)
-    arch = a.arch or meta.get("arch", "")
-    model = build(arch, state)
-    model.load_state_dict(state, strict=True)
-    model.eval()
-    for q in model.parameters():
-        q.requires_grad_(False)
+    model, meta, state = load(a.checkpoint, a.arch)
+    eps, step, steps = attack_of(meta, a)
 
     images, labels = read_test(a.data)
     n = min(a.limit or len(labels), len(labels))
@@ -179,20 +214,20 @@ def main():
         x, y = images[i : min(i + a.batch, n)], labels[i : min(i + a.batch, n)]
         with torch.no_grad():
             clean += int((model(x).argmax(1) == y).sum())
-        adv = pgd(model, x, y, a.eps, a.step, a.steps, generator)
-        assert (adv - x).abs().max() <= a.eps + 1e-6 and adv.min() >= 0 and adv.max() <= 1
+        adv = pgd(model, x, y, eps, step, steps, generator)
+        assert (adv - x).abs().max() <= eps + 1e-6 and adv.min() >= 0 and adv.max() <= 1
         with torch.no_grad():
             robust += int((model(adv).argmax(1) == y).sum())
 
     weights = [v for k, v in state.items() if k.endswith("weight") and v.dim() > 1]
     zeros = sum(int((v == 0).sum()) for v in weights)
     print(json.dumps({
-        "torch": torch.__version__, "arch": arch, "examples": n,
+        "torch": torch.__version__, "arch": a.arch or meta.get("arch", ""), "examples": n,
         "parameters": sum(q.numel() for q in model.parameters()),
         "sparsity": zeros / sum(v.numel() for v in weights),
         "clean_accuracy": clean / n,
-        "robust_accuracy": {f"pgd-{a.steps}": robust / n},
-        "eps": a.eps, "step": a.step,
+        "robust_accuracy": {f"pgd-{steps}": robust / n},
+        "eps": eps, "step": step,
     }))
 
 
