@@ -32,7 +32,7 @@ func TestVerdicts(t *testing.T) {
 		"nears too slowly":           {history(epochs, []float64{0.41, 0.405, 0.4}, small, flat(0.05), flat(1)), Growth, "W stays 40 % of its norm away from Z: raise admm.rho about 50 times, or set admm.rho_mode to balance"},
 		"stays":                      {history(epochs, flat(0.045), small, small, flat(1)), Fixed, "W stays 4.5 % of its norm away from Z: raise admm.rho about 5 times, or set admm.rho_mode to balance"},
 		"stays, balanced":            {history(epochs, flat(0.02), small, small, flat(1)), Balance, "W stays 2 % of its norm away from Z with rho in balance: lower admm.lr"},
-		"stays, still balancing":     {history(epochs, flat(0.02), small, small, []float64{1, 2, 4}), Balance, "W stays 2 % of its norm away from Z: raise admm.rho about 2 times, or lower admm.update_every, as balancing has not ended"},
+		"stays, still balancing":     {history(epochs, flat(0.02), small, small, []float64{1, 2, 4}), Balance, "W stays 2 % of its norm away from Z: raise admm.rho about 2 times, or give more admm.epochs or a smaller admm.update_every than 4, as balancing has not ended"},
 		"goes away":                  {history(epochs, []float64{0.1, 0.5, 2}, small, small, flat(1)), Growth, "W stays 200 % of its norm away from Z: raise admm.rho about 100 times, or set admm.rho_mode to balance"},
 		"energy stays":               {history(epochs, flat(0.5), small, flat(0.25), []float64{1, 1.5, 2.25}), Growth, "pruning now would cost 25 % of its energy, no less than before rho grew 2.25 times: it needs a lower ratio"},
 		"energy stays, so does rho":  {history(epochs, flat(0.5), small, flat(0.25), flat(1)), Growth, "W stays 50 % of its norm away from Z: raise admm.rho about 50 times, or set admm.rho_mode to balance"},
@@ -56,6 +56,8 @@ func TestVerdictsOfShortStages(t *testing.T) {
 	require.Equal(t, "Z and U were never updated: quantize_admm.epochs has to reach quantize_admm.update_every, which is 4", none[0].Advice)
 	one := Judge(once, Course{Section: "admm", Epochs: 3, Updates: 1, UpdateEvery: 3})
 	require.Equal(t, "one update does not show where it goes: more admm.epochs, or a smaller admm.update_every than 3", one[0].Advice)
+	each := Judge(once, Course{Section: "admm", Epochs: 1, Updates: 1, UpdateEvery: 1})
+	require.Equal(t, "one update does not show where it goes: more admm.epochs", each[0].Advice, "there is nothing below 1")
 	require.Empty(t, Judge(nil, Course{}))
 	stays := history([]int{1, 2, 3}, flat(0.5), flat(0), flat(0.25), []float64{1, 2, 4})
 	bits := Judge(stays, Course{Section: "quantize_admm", Epochs: 3, Updates: 3, UpdateEvery: 1, Quantises: true})

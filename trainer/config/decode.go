@@ -116,6 +116,11 @@ func (d *decoder) key(section, key string, at origin, value *yaml.Node) {
 		return
 	}
 	field := fieldOf(reflect.ValueOf(d.cfg).Elem(), section)
+	if at.set != "" && isNull(value) && value.Value != "" { // as if the file did not have it
+		fieldOf(field, key).SetZero()
+		delete(d.cfg.origins, path)
+		return
+	}
 	if need := decodeValue(fieldOf(field, key), value); need != "" {
 		d.problems.add(at, "%s %s: %s", path, describe(value), need)
 		return

@@ -100,7 +100,7 @@ func TestWrongValues(t *testing.T) {
 		{"adversary: {step_size: 2}", "configs/x.yaml:4: adversary.step_size is 2: pixels are in [0,1], did you mean 2/255?"},
 		{"adversary: {step_size: 0}", "configs/x.yaml:4: adversary.step_size is 0: a number above 0 is needed"},
 		{"adversary: {steps: 0}", "configs/x.yaml:4: adversary.steps is 0: at least 1 is needed"},
-		{"adversary: {norm: L1}", `configs/x.yaml:4: adversary.norm is "L1": one of Linf, L2 is needed; did you mean "L2"?`},
+		{"adversary: {norm: L1}", `configs/x.yaml:4: adversary.norm is L1, in which only rapt eval attacks, by --norm L1 --epsilon 10 or so: Linf or L2 is needed`},
 		{"adversary: {loss: dlr}", `configs/x.yaml:4: adversary.loss is "dlr": only ce is known`},
 		{"adversary: {batch_norm: off}", `configs/x.yaml:4: adversary.batch_norm is "off": one of eval, train is needed`},
 		{"training: {method: pdg}", `configs/x.yaml:4: training.method is "pdg": one of natural, pgd, trades, mart, fgsm_rs, free is needed; did you mean "pgd"?`},

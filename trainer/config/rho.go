@@ -19,6 +19,6 @@ func (v *checker) rho(name string, s *Stage) {
 	case s.RhoMode == "growth" && !(s.RhoGrowth >= 1):
 		v.fail(name+".rho_growth", "is %v: a factor of 1 or more is needed", s.RhoGrowth)
 	case (s.RhoMode == "fixed" || s.RhoMode == "balance") && s.RhoGrowth != 0:
-		v.relate(name+".rho_growth", "is %v, but %s.rho_mode is %s: only growth uses it", s.RhoGrowth, name, s.RhoMode)
+		v.relate(name+".rho_growth", "is %v, but %s.rho_mode is %s, and only growth uses it: leave it out (--set %s.rho_growth=null)", s.RhoGrowth, name, s.RhoMode, name)
 	}
 }

@@ -63,10 +63,13 @@ func TestRhoModes(t *testing.T) {
 		cfg.ADMM.RhoGrowth = 1.3
 		return cfg
 	}()))
+	withGrowth := smallest + "admm: {rho_growth: 2}\n"
+	assert.Equal(t, Number(1.3), parse(t, withGrowth, "admm.rho_growth=null").ADMM.RhoGrowth, "as if the file did not have it")
+	assert.Zero(t, parse(t, withGrowth, "admm.rho_mode=balance", "admm.rho_growth=null").ADMM.RhoGrowth)
 	testRefusals(t, []refusal{
 		{"admm: {rho_mode: grow}", `configs/x.yaml:4: admm.rho_mode is "grow": one of growth, fixed, balance is needed; did you mean "growth"?`},
-		{"admm: {rho_mode: fixed, rho_growth: 1.3}", "configs/x.yaml:4: admm.rho_growth is 1.3, but admm.rho_mode is fixed: only growth uses it"},
-		{"admm: {rho_mode: balance, rho_growth: 2}", "configs/x.yaml:4: admm.rho_growth is 2, but admm.rho_mode is balance: only growth uses it"},
+		{"admm: {rho_mode: fixed, rho_growth: 1.3}", "configs/x.yaml:4: admm.rho_growth is 1.3, but admm.rho_mode is fixed, and only growth uses it: leave it out (--set admm.rho_growth=null)"},
+		{"admm: {rho_mode: balance, rho_growth: 2}", "configs/x.yaml:4: admm.rho_growth is 2, but admm.rho_mode is balance, and only growth uses it: leave it out (--set admm.rho_growth=null)"},
 		{"retrain: {rho_mode: fixed}", `configs/x.yaml:4: unknown key "retrain.rho_mode"; did you mean "admm.rho_mode" or "quantize_admm.rho_mode"?`},
 	})
 }

@@ -185,7 +185,11 @@ func (v *checker) normalisation(d *Data) {
 }
 
 func (v *checker) adversary(a *Adversary) {
-	v.word("adversary.norm", a.Norm, norms)
+	if a.Norm == "L1" {
+		v.fail("adversary.norm", "is L1, in which only rapt eval attacks, by --norm L1 --epsilon 10 or so: Linf or L2 is needed")
+	} else {
+		v.word("adversary.norm", a.Norm, norms)
+	}
 	if _, given := v.cfg.origins["adversary.epsilon"]; !given && a.Epsilon == 0 {
 		v.fail("adversary.epsilon", "is missing: %s has no usual radius in the norm %s", v.cfg.Data.Dataset, a.Norm)
 	} else if v.length("adversary.epsilon", a.Epsilon, a.Norm) && a.Steps > 0 {
