@@ -32,12 +32,15 @@ type FetchOptions struct {
 	// Progress, where set, hears of every piece that arrives: a file's name and its bytes so far and in all (total is
 	// -1 where the server does not say).
 	Progress func(name string, done, total int64)
+	// Waiting, where set, hears once that another process is fetching this file, which is waited for.
+	Waiting func(path string)
 }
 
 // Fetch downloads a data set's files that are not there yet into dir/DATASET (or into the folder below
 // dir where some of them already lie). dir is resolved as by ResolveDir. Mirrors are tried in turn; an
 // interrupted download (NAME.part) is continued; a file appears under its name only once its content has
-// the published checksum. A file that is there with other content is left alone: a *ChecksumError.
+// the published checksum. A file that is there with other content is left alone: a *ChecksumError. Of processes that fetch
+// a file at once one does, and the others wait.
 // For a set that the program draws itself there is nothing to fetch, an *InputError.
 func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 	src, err := findSource(dataset)
@@ -65,8 +68,8 @@ func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 	d := newDownloader(o)
 	for i, f := range at.form.files {
 		if at.paths[i] != "" {
-			if _, err := f.check(at.paths[i]); err != nil {
-				return fmt.Errorf("%w; move it away and fetch again", err)
+			if err := f.stays(at.paths[i]); err != nil {
+				return err
 			}
 			continue
 		}
@@ -77,11 +80,20 @@ func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 	return nil
 }
 
+// stays refuses a file that is there with other content.
+func (f publishedFile) stays(path string) error {
+	if _, err := f.check(path); err != nil {
+		return fmt.Errorf("%w; move it away and fetch again", err)
+	}
+	return nil
+}
+
 type downloader struct {
 	client   *retryablehttp.Client
 	mirrors  []string
 	attempts int
 	progress func(name string, done, total int64)
+	waiting  func(path string)
 }
 
 func newDownloader(o FetchOptions) *downloader {
@@ -94,6 +106,9 @@ func newDownloader(o FetchOptions) *downloader {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
+	if o.Waiting == nil {
+		o.Waiting = func(string) {}
+	}
 	c := retryablehttp.NewClient()
 	c.Logger = nil
 	c.RetryMax = max(o.Retries, 0)
@@ -103,11 +118,34 @@ func newDownloader(o FetchOptions) *downloader {
 		t.ResponseHeaderTimeout = 30 * time.Second
 		t.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
-	return &downloader{client: c, mirrors: o.Mirrors, attempts: c.RetryMax + 1, progress: o.Progress}
+	return &downloader{client: c, mirrors: o.Mirrors, attempts: c.RetryMax + 1, progress: o.Progress, waiting: o.Waiting}
 }
 
-// get brings one file to target, from the first mirror that has it.
+// get brings one file to target, unless another process did while this one waited for it.
 func (d *downloader) get(ctx context.Context, f publishedFile, target string) error {
+	lock, err := hold(ctx, target+".lock", func() {
+		d.waiting(target)
+		d.waiting = func(string) {}
+	})
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return interrupted(ctx, f)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be written: %w", target, err)
+	}
+	defer lock.Unlock()
+	if isFile(target) {
+		return f.stays(target)
+	}
+	return d.download(ctx, f, target)
+}
+
+func interrupted(ctx context.Context, f publishedFile) error {
+	return fmt.Errorf("fetching %s was interrupted: %w", f.name(), ctx.Err())
+}
+
+// download brings one file to target, from the first mirror that has it.
+func (d *downloader) download(ctx context.Context, f publishedFile, target string) error {
 	var tried []error
 	for _, mirror := range d.mirrors {
 		address := strings.TrimSuffix(mirror, "/") + "/" + f.name()
@@ -119,7 +157,7 @@ func (d *downloader) get(ctx context.Context, f publishedFile, target string) er
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("fetching %s was interrupted: %w", f.name(), ctx.Err())
+			return interrupted(ctx, f)
 		}
 		var local *fs.PathError
 		if errors.As(err, &local) {

@@ -155,6 +155,12 @@ func TestDrawnDataNeedsNoFetch(t *testing.T) {
 	}
 }
 
+func TestFetchSaysWhatItWaitsFor(t *testing.T) {
+	var errOut bytes.Buffer
+	(&downloads{app: &app{err: &errOut}}).wait("/srv/x.gz")
+	assert.Equal(t, "rapt: another process is fetching /srv/x.gz: waiting for it\n", errOut.String())
+}
+
 func TestDataStates(t *testing.T) {
 	dir := filepath.Dir(write(t, "cifar10-jpeg.tar.xz", "x"))
 	code, out, errOut := rapt("data", "--dir", dir)

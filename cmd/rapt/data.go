@@ -186,7 +186,7 @@ func (a *app) fetchData(ctx context.Context, name, dir string) error {
 	}
 	if !state.OK { // else it is there, or needs no files
 		bars := &downloads{app: a}
-		err := datasets.Fetch(ctx, name, dir, datasets.FetchOptions{Progress: bars.show})
+		err := datasets.Fetch(ctx, name, dir, datasets.FetchOptions{Progress: bars.show, Waiting: bars.wait})
 		bars.end()
 		if err != nil {
 			return err
@@ -224,6 +224,11 @@ func (d *downloads) show(name string, done, total int64) {
 		d.bar.ChangeMax64(total)
 		d.bar.Set64(done)
 	}
+}
+
+func (d *downloads) wait(path string) {
+	d.end()
+	fmt.Fprintf(d.app.err, "rapt: another process is fetching %s: waiting for it\n", path)
 }
 
 func (d *downloads) end() {
