@@ -151,10 +151,7 @@ func (d *downloader) download(ctx context.Context, f publishedFile, target strin
 		address := strings.TrimSuffix(mirror, "/") + "/" + f.name()
 		err := d.from(ctx, address, f, target+".part")
 		if err == nil {
-			if err := os.Rename(target+".part", target); err != nil {
-				return fmt.Errorf("the downloaded file cannot be put in place: %w", err)
-			}
-			return nil
+			return publish(target)
 		}
 		if ctx.Err() != nil {
 			return interrupted(ctx, f)
@@ -171,6 +168,30 @@ func (d *downloader) download(ctx context.Context, f publishedFile, target strin
 	}
 	return fmt.Errorf("%s could not be downloaded; tried %w; on a machine without network, get it elsewhere and put it at %s",
 		f.name(), listError(tried), where)
+}
+
+// publish gives a checked file its name, which promises the content: the disk has that first.
+func publish(target string) error {
+	part := target + ".part"
+	err := flush(part)
+	if err != nil {
+		_ = os.Remove(part) // what the disk did not take may still be read back from memory
+	} else if err = os.Rename(part, target); err == nil {
+		err = flush(filepath.Dir(target))
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be put in place: %w", target, err)
+	}
+	return nil
+}
+
+// flush brings what was written to a file, or a folder's names, to the disk. Tests look on.
+var flush = func(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // listError shows errors one after the other in one line.

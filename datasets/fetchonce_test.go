@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,4 +85,33 @@ func TestFetchWaits(t *testing.T) {
 		require.ErrorAs(t, err, new(*ChecksumError))
 		assert.ErrorContains(t, err, "move it away and fetch again")
 	})
+}
+
+func TestFetchSyncsBeforeItRenames(t *testing.T) {
+	publishToy(t)
+	packed := gzipped(t, toy, 6)
+	m := serve(t, content(packed))
+	flushes, sync := []string(nil), flush
+	t.Cleanup(func() { flush = sync })
+	dir := t.TempDir()
+	target := filepath.Join(dir, "toy", toyName)
+	flush = func(path string) error {
+		name, _ := filepath.Rel(dir, path)
+		if isFile(target) {
+			name += ", renamed"
+		}
+		flushes = append(flushes, name)
+		return sync(path)
+	}
+	require.NoError(t, fetchToy(dir, m.URL))
+	assert.Equal(t, []string{filepath.Join("toy", toyName+".part"), "toy, renamed"}, flushes)
+	assertFetched(t, dir, packed)
+
+	require.NoError(t, os.Remove(target))
+	flush = func(string) error { return syscall.EIO }
+	err := fetchToy(dir, m.URL)
+	require.ErrorIs(t, err, syscall.EIO)
+	assert.ErrorContains(t, err, target)
+	assert.NoFileExists(t, target)
+	assert.NoFileExists(t, target+".part", "it may not be what is on the disk")
 }
