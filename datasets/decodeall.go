@@ -87,9 +87,10 @@ func spillDir(w io.WriterAt) string {
 
 // encoded is a file; size bytes are kept free for it until it is decoded.
 type encoded struct {
-	name string
-	size int64
-	read func() ([]byte, error)
+	name  string
+	size  int64
+	large error // why it is not read; size is 0 then
+	read  func() ([]byte, error)
 }
 
 // run reads, decodes and stores all images.
@@ -132,7 +133,14 @@ func (d *decoding) run() error {
 // take decodes and stores one image. One that is broken is an error, or noted.
 func (d *decoding) take(ctx context.Context, e encoded) error {
 	defer d.waiting.Release(e.size)
-	f, err := openEncoded(e)
+	if err := e.unfit(); err != nil {
+		return d.refuse(e, err)
+	}
+	raw, err := e.read()
+	if err != nil { // the disk's or the system's fault: left out, a sound image would be missing for good
+		return fmt.Errorf("%s cannot be read: %w; see to that and start again", d.src.full(e.name), err)
+	}
+	f, err := openPicture(raw)
 	if err == nil && f.cost(d.size) > maxDecoding {
 		err = tooLong(f.w, f.h, d.size)
 	}
@@ -151,15 +159,12 @@ func (d *decoding) take(ctx context.Context, e encoded) error {
 	return d.store(e.name, p)
 }
 
-func openEncoded(e encoded) (pictureFile, error) {
+// unfit tells of a file that is not to be read.
+func (e encoded) unfit() error {
 	if _, known := imageKind(e.name); !known {
-		return pictureFile{}, fmt.Errorf("%s images are not read: JPEG, PNG or WebP is needed", path.Ext(e.name))
+		return fmt.Errorf("%s images are not read: JPEG, PNG or WebP is needed", path.Ext(e.name))
 	}
-	raw, err := e.read()
-	if err != nil {
-		return pictureFile{}, err
-	}
-	return openPicture(raw)
+	return e.large
 }
 
 // refuse is for an image that cannot be decoded.

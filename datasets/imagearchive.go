@@ -64,8 +64,8 @@ func (a *imageArchive) each(ctx context.Context, to sink) error {
 
 // image reads a member and passes it on.
 func (a *archive) image(m member, to sink) error {
-	if failed := tooLarge(m.size); failed != nil {
-		return to.file(encoded{name: m.name, read: func() ([]byte, error) { return nil, failed }})
+	if large := tooLarge(m.size); large != nil {
+		return to.file(encoded{name: m.name, large: large})
 	}
 	if err := to.reserve(m.size); err != nil {
 		return err
@@ -74,5 +74,5 @@ func (a *archive) image(m member, to sink) error {
 	if _, err := io.ReadFull(a, raw); err != nil {
 		return a.fault(err)
 	}
-	return to.file(encoded{m.name, m.size, func() ([]byte, error) { return raw, nil }})
+	return to.file(encoded{name: m.name, size: m.size, read: func() ([]byte, error) { return raw, nil }})
 }

@@ -203,8 +203,8 @@ func (f *imageFolder) each(ctx context.Context, to sink) error {
 		to.folder(name)
 	}
 	for i, name := range f.files {
-		e := encoded{name: name, read: func() ([]byte, error) { return readImageFile(f.full(name), f.sizes[i]) }}
-		if tooLarge(f.sizes[i]) == nil {
+		e := encoded{name: name, large: tooLarge(f.sizes[i]), read: func() ([]byte, error) { return readImageFile(f.full(name), f.sizes[i]) }}
+		if e.large == nil {
 			e.size = f.sizes[i]
 		}
 		err := ctx.Err()
@@ -224,9 +224,6 @@ func (f *imageFolder) each(ctx context.Context, to sink) error {
 // readImageFile reads a file of a known size. It asks the system itself: os.Open prepares each file for polling, which for a small
 // image takes longer than to read it.
 func readImageFile(path string, size int64) ([]byte, error) {
-	if err := tooLarge(size); err != nil {
-		return nil, err
-	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package datasets
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -234,6 +235,39 @@ func TestBrokenImagesAreRefusedOrSkipped(t *testing.T) {
 	files["a/2.png"] = plain(t, 1, 1, color.White)
 	_, err = loadImages(t, files.write(t), Options{OnError: Skip})
 	assert.ErrorContains(t, err, "the folder b holds no images that can be read")
+}
+
+// TestImagesThatCannotBeReadAreNoBrokenOnes: such as on a disk that fails for a while.
+func TestImagesThatCannotBeReadAreNoBrokenOnes(t *testing.T) {
+	for says, spoil := range map[string]func(path string) error{
+		"no such file": os.Remove,
+		"is a directory": func(path string) error {
+			return errors.Join(os.Remove(path), os.Mkdir(path, 0o755))
+		},
+		"now has others": func(path string) error { return os.Truncate(path, 3) },
+	} {
+		dir := twoClasses(t).write(t)
+		src, err := openImageSource(dir)
+		require.NoError(t, err)
+		path := filepath.Join(dir, "train", "bee", "2.png")
+		require.NoError(t, spoil(path))
+		for _, onError := range []string{Refuse, Skip} {
+			_, err = decodeAll(src, Options{OnError: onError}, nil)
+			assert.ErrorContains(t, err, path+" cannot be read: ")
+			assert.ErrorContains(t, err, says)
+			assert.NotContains(t, fmt.Sprint(err), "data.on_error")
+		}
+	}
+}
+
+func TestALargeFileIsABrokenOne(t *testing.T) {
+	dir := twoClasses(t).write(t)
+	require.NoError(t, os.Truncate(filepath.Join(dir, "train", "bee", "2.png"), maxImageFile+1)) // a hole
+	_, err := loadImages(t, dir, Options{})
+	assert.ErrorContains(t, err, "images of up to 67108864 are read; repair or remove it")
+	parts, err := loadImages(t, dir, Options{OnError: Skip})
+	require.NoError(t, err)
+	assert.Contains(t, parts.Note, "1 of 16 images are broken and were left out: train/bee/2.png (the file has 67108865 bytes")
 }
 
 func TestLayoutsThatAreRefused(t *testing.T) {
