@@ -33,7 +33,7 @@ func (a *imageArchive) each(ctx context.Context, to sink) error {
 		return err
 	}
 	defer r.Close()
-	members, names := 0, 0
+	members, names, seen := 0, 0, map[string]struct{}{}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -55,6 +55,10 @@ func (a *imageArchive) each(ctx context.Context, to sink) error {
 		case m.dir:
 			to.folder(m.name)
 		case isImage:
+			if _, twice := seen[m.name]; twice {
+				return inputErrorf("%s: %s is in it twice; pack it anew, without what tar -u and -r leave of older files", a.path, m.name)
+			}
+			seen[m.name] = struct{}{}
 			if err := r.image(m, to); err != nil {
 				return err
 			}

@@ -313,6 +313,8 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		require.NoError(t, w.Close())
 		return b.Bytes()
 	}
+	updated := maps.Clone(files)
+	updated["./train/bee/2.png"] = plain(t, 4, 3, color.White)
 	xz := testdata(t, "small.tar.xz")
 	for name, c := range map[string]struct {
 		raw  []byte
@@ -327,6 +329,7 @@ func TestArchivesThatAreRefused(t *testing.T) {
 		"no tar":        {bytes.Repeat([]byte("no tar "), 200), "no tar archive"},
 		"cut":           {good[:len(good)-3000], "truncated"},
 		"cut at a file": {good[:1024], "truncated"},
+		"twice":         {updated.tar(t, append(files.sorted(), "./train/bee/2.png")), "a.tar: train/bee/2.png is in it twice; pack it anew"},
 		"gzip cut":      {gzipped(t, good, 6)[:500], "gzip file is truncated"},
 		"gzip checksum": {flip(gzipped(t, good, 6), len(gzipped(t, good, 6))-6), "gzip file is corrupt"},
 		"gzip bomb":     {gzipped(t, with(tar.Header{Name: "a/readme.txt"}, 100<<20), 9), "unpacks to more than"},
