@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,7 +68,7 @@ func (d decoding) measure(b *bench, r *row) error {
 			return err
 		}
 		defer os.RemoveAll(cache)
-		_, err = datasets.Load(datasets.Options{Dataset: "image_folder", Dir: source, CacheDir: cache})
+		_, err = datasets.Load(context.Background(), datasets.Options{Dataset: "image_folder", Dir: source, CacheDir: cache})
 		return err
 	}
 	ask := request{"op": "image-folder", "data": folder}

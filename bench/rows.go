@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"runtime"
@@ -70,7 +71,7 @@ func noMNIST(b *bench) string {
 	if dir == "" {
 		return "there is no MNIST in $RAPT_DATA_DIR, data or ../shared/data: rapt data fetch mnist gets it"
 	}
-	if _, err := datasets.Load(datasets.Options{Dataset: "mnist", Dir: dir}); err != nil {
+	if _, err := datasets.Load(context.Background(), datasets.Options{Dataset: "mnist", Dir: dir}); err != nil {
 		return err.Error()
 	}
 	return ""

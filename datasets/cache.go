@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -9,11 +10,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 
-	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
@@ -58,22 +59,35 @@ func (h *cacheHeader) encode() ([]byte, error) {
 
 // cached gives the images of a cache file, made by build where it is missing, out of date or damaged. Of processes that want the
 // same one at once, one builds it and the others wait.
-func cached(path, key string, build func(io.WriterAt) (*cacheHeader, error)) (*Parts, error) {
+func cached(ctx context.Context, path, key string, build func(io.WriterAt) (*cacheHeader, error)) (*Parts, error) {
 	if parts, err := openCache(path, key); err == nil {
 		return parts, nil
 	}
-	lock := flock.New(path+".lock", flock.SetPermissions(0o644)) // others may wait for it too
-	if err := lock.Lock(); err != nil {
+	lock, err := hold(ctx, path+".lock", func() {})
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return nil, err
+	}
+	if err != nil {
 		return nil, &cacheDirError{err}
 	}
 	defer lock.Unlock()
 	if parts, err := openCache(path, key); err == nil { // another process was faster
 		return parts, nil
 	}
+	removeLeftovers(path)
 	if err := writeCache(path, key, build); err != nil {
 		return nil, err
 	}
 	return openCache(path, key)
+}
+
+// removeLeftovers removes what processes that were killed had written of a file; whoever holds its lock may.
+func removeLeftovers(path string) {
+	dir := filepath.Dir(path)
+	names, _ := fs.Glob(os.DirFS(dir), "."+filepath.Base(path)+"[0-9]*") // renameio's
+	for _, name := range names {
+		_ = os.Remove(filepath.Join(dir, name))
+	}
 }
 
 // cacheDirError is a folder in which no cache file can be made.
@@ -213,7 +227,7 @@ func cacheName(source string, how ...any) string {
 
 // cachedIn is cached in a folder: dir, or where that is empty the user's cache folder. Where the latter cannot be written the
 // images are kept for this process alone, and the note says so.
-func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, error)) (*Parts, error) {
+func cachedIn(ctx context.Context, dir, name, key string, build func(io.WriterAt) (*cacheHeader, error)) (*Parts, error) {
 	usual := dir == ""
 	var err error
 	if usual {
@@ -224,7 +238,7 @@ func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, erro
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err == nil {
-		parts, failed := cached(filepath.Join(dir, name), key, build)
+		parts, failed := cached(ctx, filepath.Join(dir, name), key, build)
 		if !errors.As(failed, new(*cacheDirError)) {
 			return parts, failed
 		}
@@ -239,7 +253,7 @@ func cachedIn(dir, name, key string, build func(io.WriterAt) (*cacheHeader, erro
 		return nil, fmt.Errorf("decoded images can be kept nowhere: %w; set data.cache_dir", err)
 	}
 	defer os.RemoveAll(own) // the mapping stays
-	parts, err := cached(filepath.Join(own, name), key, build)
+	parts, err := cached(ctx, filepath.Join(own, name), key, build)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bytes"
+	"context"
 	"image/color"
 	"io/fs"
 	"os"
@@ -96,14 +97,14 @@ func TestCacheFolder(t *testing.T) {
 	assert.ErrorContains(t, err, "data.cache_dir")
 
 	t.Setenv("XDG_CACHE_HOME", file)
-	parts, err := Load(Options{Dataset: "image_folder", Dir: dir})
+	parts, err := Load(context.Background(), Options{Dataset: "image_folder", Dir: dir})
 	require.NoError(t, err)
 	assert.Equal(t, 8, parts.Train.N)
 	assert.Contains(t, parts.Note, "decoded at every start")
 
 	home := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", home)
-	_, err = Load(Options{Dataset: "image_folder", Dir: dir})
+	_, err = Load(context.Background(), Options{Dataset: "image_folder", Dir: dir})
 	require.NoError(t, err)
 	cacheFile(t, filepath.Join(home, "rapt"))
 }

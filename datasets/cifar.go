@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +93,7 @@ func (c *cifar) files() []publishedFile { return slices.Concat(c.train, c.test) 
 
 // unpacked is the folder that the archive holds.
 func (c *cifar) unpacked() form {
-	return form{folder: c.folder, files: c.files(), load: func(paths []string, _ Options) (*Parts, error) {
+	return form{folder: c.folder, files: c.files(), load: func(_ context.Context, paths []string, _ Options) (*Parts, error) {
 		return c.parts(func(i int) ([]byte, string, error) {
 			raw, err := readWhole(paths[i])
 			return raw, paths[i], err
@@ -117,7 +118,7 @@ func readWhole(path string) ([]byte, error) {
 
 // packed is the archive.
 func (c *cifar) packed() form {
-	return form{files: []publishedFile{c.archive}, load: func(paths []string, _ Options) (*Parts, error) {
+	return form{files: []publishedFile{c.archive}, load: func(_ context.Context, paths []string, _ Options) (*Parts, error) {
 		contents, err := c.unpack(paths[0])
 		if err != nil {
 			return nil, err
@@ -253,9 +254,9 @@ func pythonBatch(key string) func(raw []byte) (batch, error) {
 }
 
 // loadCIFARJPEG reads CIFAR-10 as an archive of JPEG files: the sorted names of its classes have CIFAR-10's order.
-func loadCIFARJPEG(paths []string, o Options) (*Parts, error) {
+func loadCIFARJPEG(ctx context.Context, paths []string, o Options) (*Parts, error) {
 	o.Size = 0
-	parts, err := readImages(paths[0], "cifar10", o)
+	parts, err := readImages(ctx, paths[0], "cifar10", o)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -79,7 +80,7 @@ func TestCIFAR(t *testing.T) {
 			require.NoError(t, os.Rename(folder, filepath.Join(below, "x")))
 			require.NoError(t, os.Rename(filepath.Join(below, "x", c.folder), filepath.Join(below, c.folder)))
 			for _, dir := range []string{filepath.Dir(below), below, filepath.Join(below, c.folder), filepath.Dir(archive), archive} {
-				parts, err := Load(Options{Dataset: c.name, Dir: dir})
+				parts, err := Load(context.Background(), Options{Dataset: c.name, Dir: dir})
 				require.NoError(t, err)
 				train := parts.Train
 				assert.Equal(t, [5]int{2 * len(c.train), 3, 32, 32, c.classes}, [5]int{train.N, train.C, train.H, train.W, train.Classes})
@@ -119,7 +120,7 @@ func TestCIFARRefusesBadFiles(t *testing.T) {
 			files[c.form.folder+"/"+c.file] = c.raw
 			archive := writeFile(t, c.form.archive.names[0], gzipped(t, files.tar(t, files.sorted()), 1))
 			for _, dir := range []string{files.write(t), archive} {
-				_, err := Load(Options{Dataset: c.form.name, Dir: dir})
+				_, err := Load(context.Background(), Options{Dataset: c.form.name, Dir: dir})
 				var input *InputError
 				require.ErrorAs(t, err, &input)
 				assert.ErrorContains(t, err, c.says)
@@ -131,12 +132,12 @@ func TestCIFARRefusesBadFiles(t *testing.T) {
 	names := files.sorted()
 	for says, order := range map[string][]string{"data_batch_1.bin is missing": names[1:], "is there twice": append(names, names[0])} {
 		archive := writeFile(t, "cifar-10-binary.tar.gz", gzipped(t, files.tar(t, order), 1))
-		_, err := Load(Options{Dataset: "cifar10", Dir: archive})
+		_, err := Load(context.Background(), Options{Dataset: "cifar10", Dir: archive})
 		assert.ErrorContains(t, err, says)
 	}
-	_, err := Load(Options{Dataset: "cifar10", Dir: writeFile(t, "x.zip", nil)})
+	_, err := Load(context.Background(), Options{Dataset: "cifar10", Dir: writeFile(t, "x.zip", nil)})
 	assert.ErrorContains(t, err, "none of cifar10's archives; those are cifar-10-binary.tar.gz")
-	_, err = Load(Options{Dataset: "cifar100", Dir: t.TempDir()})
+	_, err = Load(context.Background(), Options{Dataset: "cifar100", Dir: t.TempDir()})
 	assert.ErrorContains(t, err, "rapt data fetch cifar100")
 }
 
@@ -173,7 +174,7 @@ func TestCIFARAsJPEG(t *testing.T) {
 	}
 	// The name says what to expect; what the packing is, the content says.
 	path := writeFile(t, "cifar10-jpeg.tar.xz", files.tar(t, files.sorted()))
-	parts, err := Load(Options{Dataset: "cifar10", Dir: filepath.Dir(path), CacheDir: t.TempDir()})
+	parts, err := Load(context.Background(), Options{Dataset: "cifar10", Dir: filepath.Dir(path), CacheDir: t.TempDir()})
 	require.NoError(t, err)
 	assert.Equal(t, []uint16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, parts.Test.Labels)
 	assert.Equal(t, "cifar10", parts.Train.Name)
@@ -182,7 +183,7 @@ func TestCIFARAsJPEG(t *testing.T) {
 	delete(files, "train/cat/0000.jpg")
 	delete(files, "test/cat/0000.jpg")
 	path = writeFile(t, "cifar10-jpeg.tar.xz", files.tar(t, files.sorted()))
-	_, err = Load(Options{Dataset: "cifar10", Dir: filepath.Dir(path), CacheDir: t.TempDir()})
+	_, err = Load(context.Background(), Options{Dataset: "cifar10", Dir: filepath.Dir(path), CacheDir: t.TempDir()})
 	assert.ErrorContains(t, err, "does not hold train and test images of CIFAR-10")
 }
 
@@ -193,7 +194,7 @@ func TestRealCIFARAsJPEG(t *testing.T) {
 	if _, err := os.Stat(path); dir == "" || err != nil {
 		t.Skip("no cifar10-jpeg.tar.xz: set $RAPT_DATA_DIR to a folder that has CIFAR-10 as JPEG files in an archive of this name")
 	}
-	parts, err := Load(Options{Dataset: "cifar10", Dir: path, CacheDir: t.TempDir()})
+	parts, err := Load(context.Background(), Options{Dataset: "cifar10", Dir: path, CacheDir: t.TempDir()})
 	require.NoError(t, err)
 	for set, each := range map[*Set]int{parts.Train: 5000, parts.Test: 1000} {
 		var counts [10]int

@@ -3,6 +3,7 @@
 package datasets
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -119,9 +120,9 @@ type Options struct {
 
 type source struct {
 	name      string
-	load      func(o Options) (*Parts, error) // Train, Test and Note
-	published *published                      // what Fetch gets and Verify checks; nil where there is none
-	origin    string                          // where the images of such a set come from
+	load      func(ctx context.Context, o Options) (*Parts, error) // Train, Test and Note
+	published *published                                           // what Fetch gets and Verify checks; nil where there is none
+	origin    string                                               // where the images of such a set come from
 }
 
 var sources = []source{
@@ -180,8 +181,8 @@ func ResolveDir(dir string) string {
 
 // Load reads or draws a data set and holds a validation part out of its training set. The split is
 // stratified by class and a pure function of the seed; the limits come first. Faults in the options or
-// the files are an *InputError.
-func Load(o Options) (*Parts, error) {
+// the files are an *InputError. When ctx ends while images are decoded, so does Load, with its error.
+func Load(ctx context.Context, o Options) (*Parts, error) {
 	src, err := findSource(o.Dataset)
 	if err != nil {
 		return nil, err
@@ -189,7 +190,7 @@ func Load(o Options) (*Parts, error) {
 	if o.TrainLimit < 0 || o.TestLimit < 0 {
 		return nil, inputErrorf("train_limit %d and test_limit %d must be 0 (no limit) or above", o.TrainLimit, o.TestLimit)
 	}
-	parts, err := src.load(o)
+	parts, err := src.load(ctx, o)
 	if err != nil {
 		return nil, err
 	}

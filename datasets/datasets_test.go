@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"math"
 	"slices"
 	"testing"
@@ -121,7 +122,7 @@ func TestLoadRefusesBadOptions(t *testing.T) {
 		{Options{Dataset: "digits", TrainLimit: -1}, "train_limit -1"},
 		{Options{Dataset: "digits", TrainLimit: 50, TestLimit: 10, Validation: 50}, "leave at least one"},
 	} {
-		_, err := Load(c.o)
+		_, err := Load(context.Background(), c.o)
 		var input *InputError
 		require.ErrorAs(t, err, &input)
 		assert.ErrorContains(t, err, c.says)

@@ -56,7 +56,7 @@ type sample struct {
 }
 
 // decodeAll decodes a source into w, but for the file's beginning.
-func decodeAll(src imageSource, o Options, w io.WriterAt) (*cacheHeader, error) {
+func decodeAll(ctx context.Context, src imageSource, o Options, w io.WriterAt) (*cacheHeader, error) {
 	spill, err := os.CreateTemp(spillDir(w), "rapt-decoding-")
 	if err != nil {
 		return nil, &cacheDirError{err}
@@ -67,14 +67,14 @@ func decodeAll(src imageSource, o Options, w io.WriterAt) (*cacheHeader, error) 
 	}
 	d := &decoding{src: src, size: o.Size, skip: o.OnError == Skip, spill: spill, out: bufio.NewWriterSize(spill, 1<<20),
 		waiting: semaphore.NewWeighted(maxWaiting), room: semaphore.NewWeighted(maxDecoding)}
-	if err := d.run(); err != nil {
+	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
 	l, err := arrange(d.samples, d.folders, d.broke)
 	if err != nil {
 		return nil, inputErrorf("%s: %w", strings.TrimSuffix(src.full(""), ": "), err)
 	}
-	return d.write(l, w)
+	return d.write(ctx, l, w)
 }
 
 // spillDir is the folder of the cache file: there is room for the images, or there will be none for the cache either.
@@ -94,12 +94,12 @@ type encoded struct {
 }
 
 // run reads, decodes and stores all images.
-func (d *decoding) run() error {
+func (d *decoding) run(ctx context.Context) error {
 	// Decoders leave much behind. Beside a heap of a few megabytes it would be collected after every few hundred images; memory that
 	// is never touched takes no room, and lets it wait.
 	unused := make([]byte, 64<<20)
 	defer runtime.KeepAlive(unused)
-	group, ctx := errgroup.WithContext(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
 	workers := runtime.GOMAXPROCS(0)
 	queue := make(chan encoded, 4*workers)
 	group.Go(func() error {
@@ -120,6 +120,9 @@ func (d *decoding) run() error {
 	for range workers {
 		group.Go(func() error {
 			for e := range queue {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
 				if err := d.take(ctx, e); err != nil {
 					return err
 				}
@@ -203,7 +206,7 @@ func (d *decoding) store(name string, p picture) error {
 }
 
 // write puts the images into their order.
-func (d *decoding) write(l *layout, w io.WriterAt) (*cacheHeader, error) {
+func (d *decoding) write(ctx context.Context, l *layout, w io.WriterAt) (*cacheHeader, error) {
 	h := &cacheHeader{CRC: crcText(0), C: 1, H: d.h, W: d.w, Train: len(l.train), Test: len(l.test), Classes: l.classes, Note: d.note()}
 	if slices.ContainsFunc(d.samples, func(s sample) bool { return s.channels == 3 }) {
 		h.C = 3
@@ -225,6 +228,9 @@ func (d *decoding) write(l *layout, w io.WriterAt) (*cacheHeader, error) {
 	defer unix.Munmap(all)
 	order := slices.Concat(l.train, l.test)
 	for _, s := range order {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		pixels := all[s.at:][:d.w*d.h*s.channels]
 		for range h.C / s.channels { // grey among colour has three equal channels
 			if _, err := out.Write(pixels); err != nil {

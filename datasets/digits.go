@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"image"
 	"math"
 	"runtime"
@@ -17,7 +18,7 @@ const (
 
 // loadDigits draws the embedded set: white digits on black from the Go fonts, distorted. Sample i of a
 // part depends on the seed and i alone, so that a limit gives the first samples of the full set.
-func loadDigits(o Options) (*Parts, error) {
+func loadDigits(_ context.Context, o Options) (*Parts, error) {
 	faces, err := outlines()
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"math"
 	"runtime"
 	"testing"
@@ -11,26 +12,26 @@ import (
 
 func TestDigitsAreDeterministic(t *testing.T) {
 	o := Options{Dataset: "digits", TrainLimit: 300, TestLimit: 100, Validation: 0.1, Seed: 5}
-	first, err := Load(o)
+	first, err := Load(context.Background(), o)
 	require.NoError(t, err)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
-	second, err := Load(o)
+	second, err := Load(context.Background(), o)
 	require.NoError(t, err)
 	assert.Equal(t, first, second, "the same seed, whatever the number of workers")
 
 	o.Seed = 6
-	other, err := Load(o)
+	other, err := Load(context.Background(), o)
 	require.NoError(t, err)
 	assert.NotEqual(t, first.SHA256, other.SHA256)
 }
 
 func TestDigitsSizesAndLimits(t *testing.T) {
-	full, err := Load(Options{Dataset: "digits", Seed: 1, Validation: 1000})
+	full, err := Load(context.Background(), Options{Dataset: "digits", Seed: 1, Validation: 1000})
 	require.NoError(t, err)
 	assert.Equal(t, 11000, full.Train.N)
 	assert.Equal(t, 1000, full.Validation.N)
 	assert.Equal(t, 2000, full.Test.N)
-	limited, err := Load(Options{Dataset: "digits", Seed: 1, TrainLimit: 200, TestLimit: 55})
+	limited, err := Load(context.Background(), Options{Dataset: "digits", Seed: 1, TrainLimit: 200, TestLimit: 55})
 	require.NoError(t, err)
 	assert.Equal(t, 0, limited.Validation.N)
 	assert.Equal(t, full.Test.Head(55).Bytes(), limited.Test.Bytes(), "a limit gives the first samples of the full set")
@@ -45,7 +46,7 @@ func TestDigitsSizesAndLimits(t *testing.T) {
 }
 
 func TestDigitsLookLikeInkOnBlack(t *testing.T) {
-	parts, err := Load(Options{Dataset: "digits", Seed: 2, TrainLimit: 500, TestLimit: 1})
+	parts, err := Load(context.Background(), Options{Dataset: "digits", Seed: 2, TrainLimit: 500, TestLimit: 1})
 	require.NoError(t, err)
 	s := parts.Train
 	size := s.C * s.H * s.W
@@ -120,7 +121,7 @@ func TestThickenGrowsTheOutsideAndShrinksHoles(t *testing.T) {
 
 func BenchmarkDigits(b *testing.B) {
 	for b.Loop() {
-		if _, err := Load(Options{Dataset: "digits", Seed: 1}); err != nil {
+		if _, err := Load(context.Background(), Options{Dataset: "digits", Seed: 1}); err != nil {
 			b.Fatal(err)
 		}
 	}

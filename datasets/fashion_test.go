@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"os"
@@ -15,7 +16,7 @@ func TestFashionMNIST(t *testing.T) {
 	for _, layout := range []string{"", "fashion_mnist", "FashionMNIST/raw"} {
 		dir := t.TempDir()
 		writeMNIST(t, filepath.Join(dir, layout), nil)
-		parts, err := Load(Options{Dataset: "fashion_mnist", Dir: dir})
+		parts, err := Load(context.Background(), Options{Dataset: "fashion_mnist", Dir: dir})
 		require.NoError(t, err, layout)
 		assert.Equal(t, "fashion_mnist", parts.Train.Name)
 		assert.Equal(t, []uint16{9, 0, 1}, parts.Test.Labels)
@@ -33,7 +34,7 @@ func TestMNISTIsNotTakenForFashionMNIST(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(path)), raw, 0o644))
 	}
-	_, err := Load(Options{Dataset: "fashion_mnist", Dir: dir})
+	_, err := Load(context.Background(), Options{Dataset: "fashion_mnist", Dir: dir})
 	var input *InputError
 	require.ErrorAs(t, err, &input)
 	assert.ErrorContains(t, err, "is MNIST's")

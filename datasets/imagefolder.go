@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -25,14 +26,14 @@ const (
 const defaultTestFraction = 0.2
 
 // loadImageFolder reads a user's own images: Options.Dir is a folder or an archive with one folder a class.
-func loadImageFolder(o Options) (*Parts, error) {
+func loadImageFolder(ctx context.Context, o Options) (*Parts, error) {
 	if o.Dir == "" {
 		return nil, inputErrorf("image_folder needs data.dir: a folder with one folder of images a class, or a .tar, .tar.gz or .tar.xz of one")
 	}
 	if !(o.TestFraction >= 0 && o.TestFraction < 1) {
 		return nil, inputErrorf("test_fraction is %v; a fraction from 0 (which means %v) to below 1 is needed", o.TestFraction, defaultTestFraction)
 	}
-	parts, err := readImages(o.Dir, "image_folder", o)
+	parts, err := readImages(ctx, o.Dir, "image_folder", o)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (p *Parts) note(text string) {
 }
 
 // readImages gives the images of a folder or an archive, decoded once and then from the cache. Without a test part, Test has N = 0.
-func readImages(source, name string, o Options) (*Parts, error) {
+func readImages(ctx context.Context, source, name string, o Options) (*Parts, error) {
 	if o.OnError == "" {
 		o.OnError = Refuse
 	}
@@ -84,18 +85,23 @@ func readImages(source, name string, o Options) (*Parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := openImageSource(source)
-	if err != nil {
-		return nil, err
+	parts, err := decoded(ctx, source, cacheName(absolute, o.Size, o.OnError), o)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return nil, fmt.Errorf("decoding the images of %s was interrupted: %w", source, err)
 	}
-	parts, err := cachedIn(o.CacheDir, cacheName(absolute, o.Size, o.OnError), src.key(), func(w io.WriterAt) (*cacheHeader, error) {
-		return decodeAll(src, o, w)
-	})
 	if err != nil {
 		return nil, err
 	}
 	parts.Train.Name, parts.Test.Name = name, name
 	return parts, nil
+}
+
+func decoded(ctx context.Context, source, cache string, o Options) (*Parts, error) {
+	src, err := openImageSource(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	return cachedIn(ctx, o.CacheDir, cache, src.key(), func(w io.WriterAt) (*cacheHeader, error) { return decodeAll(ctx, src, o, w) })
 }
 
 // imageSource is a folder or an archive.
@@ -113,13 +119,13 @@ type sink struct {
 	folder  func(name string)
 }
 
-func openImageSource(source string) (imageSource, error) {
+func openImageSource(ctx context.Context, source string) (imageSource, error) {
 	info, err := os.Stat(source)
 	if err != nil {
 		return nil, inputErrorf("data.dir must be a folder or an archive of images: %w", err)
 	}
 	if info.IsDir() {
-		return listFolder(source)
+		return listFolder(ctx, source)
 	}
 	return &imageArchive{path: source, info: info}, nil
 }
@@ -149,11 +155,14 @@ type imageFolder struct {
 	sum     string
 }
 
-func listFolder(root string) (*imageFolder, error) {
+func listFolder(ctx context.Context, root string) (*imageFolder, error) {
 	f := &imageFolder{root: root}
 	h := sha256.New()
 	var walk func(at string, depth int) error
 	walk = func(at string, depth int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if depth > maxDepth {
 			return inputErrorf("%s: folders are nested more than %d deep, or link to themselves", f.full(at), maxDepth)
 		}

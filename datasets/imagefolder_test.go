@@ -3,6 +3,7 @@ package datasets
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -79,7 +80,7 @@ func loadImages(t testing.TB, dir string, o Options) (*Parts, error) {
 	if o.CacheDir == "" {
 		o.CacheDir = t.TempDir()
 	}
-	return Load(o)
+	return Load(context.Background(), o)
 }
 
 func TestImageFolder(t *testing.T) {
@@ -247,12 +248,12 @@ func TestImagesThatCannotBeReadAreNoBrokenOnes(t *testing.T) {
 		"now has others": func(path string) error { return os.Truncate(path, 3) },
 	} {
 		dir := twoClasses(t).write(t)
-		src, err := openImageSource(dir)
+		src, err := openImageSource(context.Background(), dir)
 		require.NoError(t, err)
 		path := filepath.Join(dir, "train", "bee", "2.png")
 		require.NoError(t, spoil(path))
 		for _, onError := range []string{Refuse, Skip} {
-			_, err = decodeAll(src, Options{OnError: onError}, nil)
+			_, err = decodeAll(context.Background(), src, Options{OnError: onError}, nil)
 			assert.ErrorContains(t, err, path+" cannot be read: ")
 			assert.ErrorContains(t, err, says)
 			assert.NotContains(t, fmt.Sprint(err), "data.on_error")
@@ -294,7 +295,7 @@ func TestLayoutsThatAreRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "test part of its own")
 	for _, o := range []Options{{}, {Dir: "x", OnError: "ignore"}, {Dir: "x", Size: -1}, {Dir: "x", TestFraction: 1}, {Dir: filepath.Join(t.TempDir(), "none")}} {
 		o.Dataset = "image_folder"
-		_, err := Load(o)
+		_, err := Load(context.Background(), o)
 		var input *InputError
 		assert.ErrorAs(t, err, &input)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/zlib"
+	"context"
 	"encoding/binary"
 	"math"
 	"os"
@@ -84,7 +85,7 @@ func TestSVHN(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "svhn"), 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "svhn", "train_32x32.mat"), files[0], 0o644))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "svhn", "test_32x32.mat"), files[1], 0o644))
-		parts, err := Load(Options{Dataset: "svhn", Dir: dir})
+		parts, err := Load(context.Background(), Options{Dataset: "svhn", Dir: dir})
 		require.NoError(t, err, name)
 		train := parts.Train
 		assert.Equal(t, [5]int{3, 3, 32, 32, 10}, [5]int{train.N, train.C, train.H, train.W, train.Classes})
@@ -139,7 +140,7 @@ func TestSVHNRefusesBadFiles(t *testing.T) {
 			dir := t.TempDir()
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "train_32x32.mat"), c.raw, 0o644))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "test_32x32.mat"), good, 0o644))
-			_, err := Load(Options{Dataset: "svhn", Dir: dir})
+			_, err := Load(context.Background(), Options{Dataset: "svhn", Dir: dir})
 			var input *InputError
 			require.ErrorAs(t, err, &input)
 			assert.ErrorContains(t, err, c.says)

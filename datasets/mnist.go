@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -63,8 +64,8 @@ var fashionMNIST = &published{
 }
 
 // loadIDX reads a set in MNIST's format: 28 by 28 images of one channel, labels 0 to 9.
-func loadIDX(name string) func(paths []string, o Options) (*Parts, error) {
-	return func(paths []string, _ Options) (*Parts, error) {
+func loadIDX(name string) func(ctx context.Context, paths []string, o Options) (*Parts, error) {
+	return func(_ context.Context, paths []string, _ Options) (*Parts, error) {
 		train, err := readLabelledImages(name, paths[0], paths[1])
 		if err != nil {
 			return nil, err
@@ -75,11 +76,11 @@ func loadIDX(name string) func(paths []string, o Options) (*Parts, error) {
 }
 
 // loadFashion refuses MNIST itself, whose files have the same names.
-func loadFashion(paths []string, o Options) (*Parts, error) {
+func loadFashion(ctx context.Context, paths []string, o Options) (*Parts, error) {
 	if labels := mnist.forms[0].files[1]; labels.matches(paths[1]) {
 		return nil, inputErrorf("%s is MNIST's, not Fashion-MNIST's; set data.dataset to mnist, or data.dir to the folder of Fashion-MNIST", paths[1])
 	}
-	return loadIDX("fashion_mnist")(paths, o)
+	return loadIDX("fashion_mnist")(ctx, paths, o)
 }
 
 func readLabelledImages(name, imagesPath, labelsPath string) (*Set, error) {

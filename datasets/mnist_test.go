@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,7 +25,7 @@ func realMNIST(t testing.TB) string {
 
 func TestRealMNIST(t *testing.T) {
 	dir := realMNIST(t)
-	parts, err := Load(Options{Dataset: "mnist", Dir: dir, Validation: 5000, Seed: 1})
+	parts, err := Load(context.Background(), Options{Dataset: "mnist", Dir: dir, Validation: 5000, Seed: 1})
 	require.NoError(t, err)
 	assert.Equal(t, 55000, parts.Train.N)
 	assert.Equal(t, 5000, parts.Validation.N)
@@ -79,7 +80,7 @@ func TestMNISTIsFoundInEachLayout(t *testing.T) {
 	for _, layout := range []string{"", "mnist", "MNIST/raw"} {
 		dir := t.TempDir()
 		writeMNIST(t, filepath.Join(dir, layout), nil)
-		parts, err := Load(Options{Dataset: "mnist", Dir: dir})
+		parts, err := Load(context.Background(), Options{Dataset: "mnist", Dir: dir})
 		require.NoError(t, err, layout)
 		assert.Equal(t, 20, parts.Train.N)
 		assert.Equal(t, byte(19), parts.Train.Bytes()[19*784])
@@ -93,7 +94,7 @@ func TestMNISTIsFoundInEachLayout(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Join(dir, "train-images-idx3-ubyte")))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "train-images.idx3-ubyte.gz"), gzipped(t, raw, 6), 0o644))
 		t.Setenv("RAPT_DATA_DIR", dir)
-		parts, err := Load(Options{Dataset: "mnist"})
+		parts, err := Load(context.Background(), Options{Dataset: "mnist"})
 		require.NoError(t, err)
 		assert.Equal(t, 20, parts.Train.N)
 	})
@@ -101,7 +102,7 @@ func TestMNISTIsFoundInEachLayout(t *testing.T) {
 		dir := t.TempDir()
 		writeMNIST(t, dir, map[string][]byte{"t10k-labels-idx1-ubyte": nil, "train-images-idx3-ubyte": []byte("junk")})
 		writeMNIST(t, filepath.Join(dir, "mnist"), nil)
-		parts, err := Load(Options{Dataset: "mnist", Dir: dir})
+		parts, err := Load(context.Background(), Options{Dataset: "mnist", Dir: dir})
 		require.NoError(t, err)
 		assert.Equal(t, 20, parts.Train.N)
 	})
@@ -133,7 +134,7 @@ func TestMNISTRefusesBadFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			writeMNIST(t, dir, map[string][]byte{c.file: c.raw})
-			_, err := Load(Options{Dataset: "mnist", Dir: dir})
+			_, err := Load(context.Background(), Options{Dataset: "mnist", Dir: dir})
 			var input *InputError
 			require.ErrorAs(t, err, &input)
 			assert.ErrorContains(t, err, c.says)
@@ -145,7 +146,7 @@ func TestMNISTRefusesBadFiles(t *testing.T) {
 func TestMissingMNISTSaysWhatToDo(t *testing.T) {
 	dir := t.TempDir()
 	writeMNIST(t, dir, map[string][]byte{"t10k-labels-idx1-ubyte": nil})
-	_, err := Load(Options{Dataset: "mnist", Dir: dir})
+	_, err := Load(context.Background(), Options{Dataset: "mnist", Dir: dir})
 	var input *InputError
 	require.ErrorAs(t, err, &input)
 	require.ErrorIs(t, err, fs.ErrNotExist)

@@ -1,6 +1,7 @@
 package datasets
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"hash"
@@ -46,7 +47,7 @@ func (f publishedFile) name() string {
 type form struct {
 	folder string // below the data set's own folders; may be empty
 	files  []publishedFile
-	load   func(paths []string, o Options) (*Parts, error)
+	load   func(ctx context.Context, paths []string, o Options) (*Parts, error)
 }
 
 // checkable tells whether there is a checksum of each file.
@@ -153,7 +154,7 @@ func (p *published) missing(dir string, at found) error {
 }
 
 // load reads the data set.
-func (p *published) load(o Options) (*Parts, error) {
+func (p *published) load(ctx context.Context, o Options) (*Parts, error) {
 	dir := ResolveDir(o.Dir)
 	at := p.locate(dir)
 	if !at.complete() && isFile(dir) {
@@ -162,7 +163,7 @@ func (p *published) load(o Options) (*Parts, error) {
 	if err := p.missing(dir, at); err != nil {
 		return nil, err
 	}
-	return at.form.load(at.paths, o)
+	return at.form.load(ctx, at.paths, o)
 }
 
 // foreign says what file data.dir could have named.

@@ -2,6 +2,7 @@ package datasets
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -18,7 +19,7 @@ var svhn = &published{
 	}}},
 }
 
-func loadSVHN(paths []string, _ Options) (*Parts, error) {
+func loadSVHN(_ context.Context, paths []string, _ Options) (*Parts, error) {
 	var sets [2]*Set
 	for i, path := range paths {
 		f, err := os.Open(path)

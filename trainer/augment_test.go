@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"math"
 	"testing"
 
@@ -107,6 +108,6 @@ func TestAugmentedSteps(t *testing.T) {
 
 func TestAugmentationIsRefused(t *testing.T) {
 	p := &pipeline{cfg: Settings(t, t.TempDir(), "data.augment.crop=28")}
-	_, err := p.prepare()
+	_, err := p.prepare(context.Background())
 	require.ErrorContains(t, err, "data.augment.crop=28: is 28: images of 28 x 28 pixels can be moved by up to 27")
 }

@@ -10,12 +10,12 @@ import (
 // their accuracies differ by more than the images drawn explain. When ctx ends the work is saved, and the same call goes on.
 func Compare(ctx context.Context, a, b string, o EvalOptions) (*metrics.Comparison, error) {
 	o.Path, o.Suspicion = a, new(bool)
-	first, err := newTrial(o, nil)
+	first, err := newTrial(ctx, o, nil)
 	if err != nil {
 		return nil, err
 	}
 	o.Path = b
-	second, err := newTrial(o, first)
+	second, err := newTrial(ctx, o, first)
 	if err != nil {
 		return nil, err
 	}

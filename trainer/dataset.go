@@ -1,12 +1,32 @@
 package trainer
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"rapt/datasets"
 	"rapt/trainer/config"
 )
+
+// undecodedError ends work before it began.
+type undecodedError struct{}
+
+func (undecodedError) Error() string {
+	return "interrupted while images were decoded, of which nothing is kept: the same command begins with them again"
+}
+
+// Is lets it count as ErrInterrupted.
+func (undecodedError) Is(target error) bool { return target == ErrInterrupted }
+
+func loadData(ctx context.Context, o datasets.Options) (*datasets.Parts, error) {
+	parts, err := datasets.Load(ctx, o)
+	if err != nil && errors.Is(err, ctx.Err()) {
+		return nil, undecodedError{}
+	}
+	return parts, err
+}
 
 // dataOptions is what a config asks of its data set.
 func dataOptions(c *config.Config) datasets.Options {

@@ -1,6 +1,7 @@
 package trainer_test
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/png"
@@ -14,8 +15,8 @@ import (
 	"rapt/trainer"
 )
 
-// TestRunOnOwnImages trains on a folder without a test part, and judges the checkpoint on the images that the run was tested on.
-func TestRunOnOwnImages(t *testing.T) {
+// ownImages are three classes of 40.
+func ownImages(t *testing.T) string {
 	dir := t.TempDir()
 	for class, name := range []string{"dark", "light", "middling"} {
 		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o755))
@@ -30,6 +31,12 @@ func TestRunOnOwnImages(t *testing.T) {
 			require.NoError(t, f.Close())
 		}
 	}
+	return dir
+}
+
+// TestRunOnOwnImages trains on a folder without a test part, and judges the checkpoint on the images that the run was tested on.
+func TestRunOnOwnImages(t *testing.T) {
+	dir := ownImages(t)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "dark", "broken.jpg"), []byte("\xff\xd8\xff"), 0o644))
 	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=image_folder", "data.dir="+dir, "data.size=28", "data.test_fraction=0.3", "data.on_error=skip",
 		"data.cache_dir="+t.TempDir(), "data.train_limit=0", "data.test_limit=0", "data.validation=9", "admm.epochs=0", "retrain.epochs=0", "training.method=natural",
@@ -46,4 +53,31 @@ func TestRunOnOwnImages(t *testing.T) {
 	assert.Equal(t, want.CleanAccuracy, got.CleanAccuracy)
 	assert.Equal(t, want.RobustAccuracy, got.RobustAccuracy)
 	assert.Equal(t, want.DataNote, got.DataNote)
+}
+
+func TestDecodingIsInterruptedWithTheWork(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=image_folder", "data.dir="+ownImages(t), "data.size=28", "data.cache_dir="+t.TempDir(),
+		"data.train_limit=0", "data.test_limit=0", "data.validation=9", "admm.epochs=0", "retrain.epochs=0", "training.method=natural", "prune.ratio=0")
+	run(t, cfg)
+	cfg.Data.CacheDir = t.TempDir()
+	moved := trainer.EvalOptions{Path: folder(cfg), DataDir: ownImages(t), Workers: 1} // which are not in the cache
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, work := range map[string]func() error{
+		"run":      func() error { _, err := trainer.Run(ctx, cfg, trainer.RunOptions{}); return err },
+		"plan":     func() error { _, err := trainer.Plan(ctx, cfg, trainer.PlanOptions{}); return err },
+		"needs":    func() error { _, err := trainer.NeedsOf(ctx, cfg); return err },
+		"evaluate": func() error { _, err := trainer.Evaluate(ctx, moved); return err },
+		"compare":  func() error { _, err := trainer.Compare(ctx, moved.Path, moved.Path, moved); return err },
+		"transfer": func() error { _, err := trainer.Transfer(ctx, []string{moved.Path, moved.Path}, moved); return err },
+		"from":     func() error { _, err := trainer.EvaluateFrom(ctx, moved.Path, moved); return err },
+		"predict": func() error {
+			_, err := trainer.Predict(ctx, trainer.PredictOptions{Path: moved.Path, DataDir: moved.DataDir, Out: filepath.Join(t.TempDir(), "x.safetensors")})
+			return err
+		},
+	} {
+		err := work()
+		assert.ErrorIs(t, err, trainer.ErrInterrupted, name)
+		assert.ErrorContains(t, err, "interrupted while images were decoded", name)
+	}
 }

@@ -142,7 +142,7 @@ func (o *opened) holds(meta map[string]string, infos []checkpoint.TensorInfo) (f
 }
 
 // openModel reads a checkpoint, its data set's test images and the device.
-func openModel(path, dataDir, device string, limit int) (*opened, error) {
+func openModel(ctx context.Context, path, dataDir, device string, limit int) (*opened, error) {
 	o, err := openFile(path)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func openModel(path, dataDir, device string, limit int) (*opened, error) {
 	if dataDir != "" {
 		from.Dir = dataDir
 	}
-	parts, err := datasets.Load(from)
+	parts, err := loadData(ctx, from)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func SparsityOf(path string) (*metrics.Report, error) {
 // Predict writes a checkpoint's logits on its data set's test images, in order: logits [N, classes] F32, labels [N] I64, and where they are asked
 // for the images, images [N, C, H, W] F32.
 func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
-	m, err := openModel(o.Path, o.DataDir, o.Device, o.Limit)
+	m, err := openModel(ctx, o.Path, o.DataDir, o.Device, o.Limit)
 	if err != nil {
 		return 0, err
 	}

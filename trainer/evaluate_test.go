@@ -137,7 +137,7 @@ func TestAttacks(t *testing.T) {
 func TestMetadata(t *testing.T) {
 	cfg := trainer.Settings(t, t.TempDir(), "evaluate.attacks=[pgd-40, pgd-2]", "adversary.norm=L2", "adversary.epsilon=1.5", "model.width=2")
 	run(t, cfg)
-	parts, err := datasets.Load(datasets.Options{Dataset: "digits", Validation: 12, TrainLimit: 60, TestLimit: 40, Seed: 1})
+	parts, err := datasets.Load(context.Background(), datasets.Options{Dataset: "digits", Validation: 12, TrainLimit: 60, TestLimit: 40, Seed: 1})
 	require.NoError(t, err)
 	for stage, epoch := range map[string]string{"admm": "2", "retrain": ""} {
 		f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", stage, "best.safetensors"))
@@ -230,7 +230,7 @@ func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {
 			images, ok := f.Get("images")
 			assert.Equal(t, o.Images, ok)
 			if ok {
-				parts, err := datasets.Load(datasets.Options{Dataset: "digits", TrainLimit: 1, TestLimit: n, Seed: cfg.Run.Seed})
+				parts, err := datasets.Load(context.Background(), datasets.Options{Dataset: "digits", TrainLimit: 1, TestLimit: n, Seed: cfg.Run.Seed})
 				require.NoError(t, err)
 				got, err := images.Float32s()
 				require.NoError(t, err)
@@ -249,7 +249,7 @@ func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {
 // forward is the run's model on its test images, by hand.
 func forward(t *testing.T, cfg *config.Config) (out []float32) {
 	t.Helper()
-	parts, err := datasets.Load(datasets.Options{Dataset: "digits", TrainLimit: 1, TestLimit: cfg.Data.TestLimit, Seed: cfg.Run.Seed})
+	parts, err := datasets.Load(context.Background(), datasets.Options{Dataset: "digits", TrainLimit: 1, TestLimit: cfg.Data.TestLimit, Seed: cfg.Run.Seed})
 	require.NoError(t, err)
 	f, err := checkpoint.Read(filepath.Join(folder(cfg), "checkpoints", "retrain", "best.safetensors"))
 	require.NoError(t, err)

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,7 @@ import (
 func inside(t *testing.T, f func(p *pipeline), sets ...string) {
 	t.Helper()
 	p := &pipeline{cfg: Settings(t, t.TempDir(), sets...), log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	dev, err := p.prepare()
+	dev, err := p.prepare(context.Background())
 	require.NoError(t, err)
 	require.NoError(t, gather(dev, p.cfg.Run.Threads(), p.build, func(tm *team) error {
 		p.team = tm

@@ -29,7 +29,7 @@ type trial struct {
 // Evaluate judges a checkpoint on its data set's test images: clean and robust accuracy, and sparsity. When ctx ends the work is
 // saved, and the same call goes on.
 func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
-	t, err := newTrial(o, nil)
+	t, err := newTrial(ctx, o, nil)
 	if err == nil {
 		err = t.openState()
 	}
@@ -49,9 +49,9 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 
 // newTrial checks all that can be checked before any work. like, where it is given, is
 // the trial of another model: this one is judged by the same attacks on the same images.
-func newTrial(o EvalOptions, like *trial) (*trial, error) {
+func newTrial(ctx context.Context, o EvalOptions, like *trial) (*trial, error) {
 	t := &trial{options: o, extra: map[string]int{}}
-	m, err := openLike(o, like)
+	m, err := openLike(ctx, o, like)
 	if err != nil {
 		return nil, err
 	}
@@ -95,9 +95,9 @@ func seedOf(o EvalOptions, m *opened, like *trial) uint64 {
 }
 
 // openLike opens a model with the test images of its own data set, or with those of another trial.
-func openLike(o EvalOptions, like *trial) (*opened, error) {
+func openLike(ctx context.Context, o EvalOptions, like *trial) (*opened, error) {
 	if like == nil {
-		return openModel(o.Path, o.DataDir, o.Device, o.Limit)
+		return openModel(ctx, o.Path, o.DataDir, o.Device, o.Limit)
 	}
 	m, err := openFile(o.Path)
 	if err != nil {

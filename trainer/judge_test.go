@@ -53,7 +53,7 @@ func TestJudge(t *testing.T) {
 // tried runs an evaluation with chunks of n images.
 func tried(t *testing.T, o EvalOptions, n int) *trial {
 	t.Helper()
-	tr, err := newTrial(o, nil)
+	tr, err := newTrial(context.Background(), o, nil)
 	require.NoError(t, err)
 	tr.chunk = n
 	require.NoError(t, tr.run(context.Background()))
@@ -68,7 +68,7 @@ func grouping(t *testing.T, o EvalOptions) {
 	got := tried(t, o, 20)
 	assert.Equal(t, want.clean, got.clean)
 	assert.Equal(t, want.tried, got.tried, "who does which chunk does not matter")
-	two, err := newTrial(o, nil)
+	two, err := newTrial(context.Background(), o, nil)
 	require.NoError(t, err)
 	two.chunk, two.devs = 20, []torch.Device{torch.CPU, torch.CPU} // as two GPUs would share the work
 	require.NoError(t, two.run(context.Background()))
@@ -217,7 +217,7 @@ func liars(t *testing.T, o EvalOptions) {
 	o.Limit = 40
 	same := func(x torch.Tensor) torch.Tensor { return x.Clone() }
 	try := func(l liar) error {
-		tr, err := newTrial(o, nil)
+		tr, err := newTrial(context.Background(), o, nil)
 		require.NoError(t, err)
 		tr.evaluation = newEvaluation([]group{{name: "liar", parts: []adversarial.Attack{l}}}, tr.labels, tr.classes, 10, 1)
 		return tr.run(context.Background())
@@ -240,7 +240,7 @@ func liars(t *testing.T, o EvalOptions) {
 
 // lastStep is PGD's accuracy as training validates with it: at its last step, from starts that are drawn otherwise.
 func lastStep(t *testing.T, o EvalOptions) (robust float64) {
-	tr, err := newTrial(o, nil)
+	tr, err := newTrial(context.Background(), o, nil)
 	require.NoError(t, err)
 	a := tr.attacks[0]
 	p := adversarial.PGD{Norm: a.settings.Norm, Epsilon: a.settings.Epsilon, StepSize: a.stepSize(), Steps: a.steps(), RandomStart: true}

@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"context"
 	"io"
 
 	"go.uber.org/zap"
@@ -19,9 +20,9 @@ type Needs struct {
 }
 
 // NeedsOf checks a config as Run does before any work, and says what its run needs.
-func NeedsOf(cfg *config.Config) (n Needs, err error) {
+func NeedsOf(ctx context.Context, cfg *config.Config) (n Needs, err error) {
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	if n.Device, err = p.prepare(); err != nil {
+	if n.Device, err = p.prepare(ctx); err != nil {
 		return n, err
 	}
 	err = gather(n.Device, cfg.Run.Threads(), p.build, func(t *team) error {

@@ -19,7 +19,7 @@ func TestDiskNeeded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Settings(t, t.TempDir(), sets...)
-			needs, err := NeedsOf(cfg)
+			needs, err := NeedsOf(context.Background(), cfg)
 			require.NoError(t, err)
 			assert.Equal(t, "cpu", needs.Device.String())
 			assert.Positive(t, needs.Memory.Total)
@@ -42,6 +42,6 @@ func TestDiskNeeded(t *testing.T) {
 }
 
 func TestNeedsRefusesWhatARunWould(t *testing.T) {
-	_, err := NeedsOf(Settings(t, t.TempDir(), "model.load=nowhere.safetensors"))
+	_, err := NeedsOf(context.Background(), Settings(t, t.TempDir(), "model.load=nowhere.safetensors"))
 	assert.ErrorContains(t, err, "nowhere.safetensors")
 }

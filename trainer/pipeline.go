@@ -52,7 +52,7 @@ type pipeline struct {
 // What is wrong with the input is found before any work. When ctx ends, all is saved and the error is ErrInterrupted.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics.Report, err error) {
 	p := &pipeline{cfg: cfg, options: o}
-	dev, err := p.prepare()
+	dev, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,10 +99,10 @@ func (p *pipeline) note(err error) {
 }
 
 // prepare checks all that can be checked before any work.
-func (p *pipeline) prepare() (torch.Device, error) {
+func (p *pipeline) prepare(ctx context.Context) (torch.Device, error) {
 	c := p.cfg
 	var err error
-	if p.parts, err = datasets.Load(dataOptions(c)); err != nil {
+	if p.parts, err = loadData(ctx, dataOptions(c)); err != nil {
 		return torch.CPU, err
 	}
 	set := p.parts.Train

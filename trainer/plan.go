@@ -29,7 +29,7 @@ type PlanOptions struct {
 func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics.Plan, err error) {
 	defer lost(&err)
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	dev, err := p.prepare()
+	dev, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}

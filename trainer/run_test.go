@@ -218,7 +218,7 @@ func TestRealMNIST(t *testing.T) {
 	if dir == "" {
 		dir = filepath.Join("..", "..", "shared", "data")
 	}
-	if _, err := datasets.Load(datasets.Options{Dataset: "mnist", Dir: dir, TrainLimit: 1, TestLimit: 1}); err != nil {
+	if _, err := datasets.Load(context.Background(), datasets.Options{Dataset: "mnist", Dir: dir, TrainLimit: 1, TestLimit: 1}); err != nil {
 		t.Skipf("no MNIST in %s; set $RAPT_DATA_DIR to a folder that has it (`rapt data fetch mnist` gets it)", dir)
 	}
 	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=mnist", "data.dir="+dir, "data.train_limit=500", "data.validation=50", "data.test_limit=200", "data.batch_size=32",

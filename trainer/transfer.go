@@ -34,12 +34,12 @@ func lost(err *error) {
 func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (r *metrics.Report, err error) {
 	defer lost(&err)
 	o.Suspicion = new(bool) // the images are another model's
-	t, err := newTrial(o, nil)
+	t, err := newTrial(ctx, o, nil)
 	if err != nil {
 		return nil, err
 	}
 	o.Path = source
-	s, err := newTrial(o, t)
+	s, err := newTrial(ctx, o, t)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func Transfer(ctx context.Context, paths []string, o EvalOptions) (out *metrics.
 			like = models[0]
 		}
 		o.Path = path
-		t, err := newTrial(o, like)
+		t, err := newTrial(ctx, o, like)
 		if err != nil {
 			return nil, err
 		}

@@ -60,7 +60,11 @@ first does not fit, half as many each time until one does.`,
 			if find {
 				return a.findBatch(ctx, cfg, limit)
 			}
-			return a.doctor(examine(cfg))
+			m, err := examine(ctx, cfg)
+			if err != nil {
+				return err
+			}
+			return a.doctor(m)
 		}),
 	}
 	cmd.Flags().StringArrayVar(&sets, "set", nil, "override a key of the config: section.key=value (may be repeated)")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -42,8 +43,8 @@ func (m *machine) add(state, name, remedy, format string, args ...any) {
 	m.Checks = append(m.Checks, check{name, state, fmt.Sprintf(format, args...), remedy})
 }
 
-// examine looks at the machine; a config, where there is one, says what a run needs of it.
-func examine(cfg *config.Config) *machine {
+// examine looks at the machine; a config, where there is one, says what a run needs of it. The error is that of an interruption.
+func examine(ctx context.Context, cfg *config.Config) (*machine, error) {
 	m := &machine{
 		Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Libtorch: torch.Version(),
 		CUDABuilt: torch.BuiltWithCUDA(), GPUs: []string{}, Scheduler: map[string]string{},
@@ -54,12 +55,15 @@ func examine(cfg *config.Config) *machine {
 	m.blas()
 	m.processors(cfg)
 	m.data(cfg)
-	needs := m.needs(cfg)
+	needs, err := m.needs(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
 	m.memory(needs)
 	m.disk(cfg, needs)
 	m.scheduler(os.LookupEnv, time.Now())
 	m.clock(time.Now())
-	return m
+	return m, nil
 }
 
 func (m *machine) problems() (names []string) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -22,18 +24,21 @@ type runNeeds struct {
 }
 
 // needs checks the config as a run does before it begins. Where something that it needs is known to be missing, it is nil.
-func (m *machine) needs(cfg *config.Config) *runNeeds {
+func (m *machine) needs(ctx context.Context, cfg *config.Config) (*runNeeds, error) {
 	if cfg == nil || len(m.problems()) > 0 {
-		return nil
+		return nil, nil
 	}
-	n, err := trainer.NeedsOf(cfg)
+	n, err := trainer.NeedsOf(ctx, cfg)
+	if errors.Is(err, trainer.ErrInterrupted) {
+		return nil, err
+	}
 	if err != nil {
 		m.add(stateProblem, "config", "mend what the run would be refused for", "%v", err)
-		return nil
+		return nil, nil
 	}
 	m.Needs = &runNeeds{Device: n.Device.String(), Memory: n.Memory.Total, Fixed: n.Memory.Total - n.Memory.Activations, Disk: n.Disk}
 	m.add(stateOK, "config", "", "%s: nothing that a run would be refused for", cfg.Run.Name)
-	return m.Needs
+	return m.Needs, nil
 }
 
 // memory compares what this process may have, by the machine and its control groups, with what the run takes.
