@@ -132,8 +132,11 @@ func (f *evalFlags) check(cmd *cobra.Command) error {
 		given(cmd, "curve", len(f.epsilons) == 0, "--epsilons beside it")); err != nil {
 		return err
 	}
-	for flag, path := range map[string]string{"csv": f.files.CSV, "curve": f.files.Curve, "save-images": f.files.Images, "grid": f.files.Grid} {
-		if err := checkFile(cmd, flag, path); err != nil {
+	for flag, path := range map[string]*string{"csv": &f.files.CSV, "curve": &f.files.Curve, "save-images": &f.files.Images, "grid": &f.files.Grid, "state": &f.state} {
+		if !cmd.Flags().Changed(flag) {
+			continue
+		}
+		if err := checkFile(flag, path); err != nil {
 			return err
 		}
 	}

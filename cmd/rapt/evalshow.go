@@ -2,28 +2,10 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-
-	"github.com/spf13/cobra"
 
 	"rapt/trainer/metrics"
 )
-
-// checkFile refuses, before the work, a file that could not be written after it.
-func checkFile(cmd *cobra.Command, flag, path string) error {
-	if !cmd.Flags().Changed(flag) {
-		return nil
-	}
-	if info, err := os.Stat(path); path == "" || err == nil && info.IsDir() {
-		return usagef("--%s %s is a folder, and a file is needed", flag, path)
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
-		return usagef("--%s %s: there is no folder %s", flag, path, filepath.Dir(path))
-	}
-	return nil
-}
 
 func (a *app) showEvaluation(r *metrics.Report) error {
 	if a.json {

@@ -30,7 +30,7 @@ the file's content tells. Nothing in a file is executed. What could not be carri
 		Args: positional("MODEL.pt or CONFIG.yaml"),
 		RunE: a.body(func(cmd *cobra.Command, args []string) error {
 			o.Path = args[0]
-			if err := firstError(given(cmd, "width", o.Width < 1, "at least 1"), checkImportOut(o.Out)); err != nil {
+			if err := firstError(given(cmd, "width", o.Width < 1, "at least 1"), checkImportOut(&o.Out)); err != nil {
 				return err
 			}
 			kind, err := importer.KindOf(o.Path)
@@ -55,12 +55,11 @@ the file's content tells. Nothing in a file is executed. What could not be carri
 	return cmd
 }
 
-// checkImportOut refuses, before the work, a file that could not be written after it.
-func checkImportOut(out string) error {
-	if out == "" {
+func checkImportOut(out *string) error {
+	if *out == "" {
 		return nil
 	}
-	return checkOut(out)
+	return checkFile("out", out)
 }
 
 func (a *app) importModel(o trainer.ImportOptions) error {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +21,7 @@ func (a *app) predictCommand() *cobra.Command {
   rapt predict model.safetensors --out logits.safetensors --limit 1000 --images`,
 		Args: positional("CHECKPOINT or RUN"),
 		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-			if err := firstError(checkOut(out), at.check(cmd)); err != nil {
+			if err := firstError(checkOut(&out), at.check(cmd)); err != nil {
 				return err
 			}
 			n, err := trainer.Predict(ctx, trainer.PredictOptions{
@@ -46,16 +44,9 @@ func (a *app) predictCommand() *cobra.Command {
 	return cmd
 }
 
-// checkOut refuses, before the work, a file that could not be written after it.
-func checkOut(out string) error {
-	if out == "" {
+func checkOut(out *string) error {
+	if *out == "" {
 		return usagef("predict needs --out FILE, the file to write the logits to")
 	}
-	if info, err := os.Stat(out); err == nil && info.IsDir() {
-		return usagef("--out %s is a folder, and a file is needed", out)
-	}
-	if info, err := os.Stat(filepath.Dir(out)); err != nil || !info.IsDir() {
-		return usagef("--out %s: there is no folder %s", out, filepath.Dir(out))
-	}
-	return nil
+	return checkFile("out", out)
 }
