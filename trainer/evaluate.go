@@ -94,12 +94,13 @@ func stagesFromTheEnd() []string {
 // opened is a checkpoint that is about to be judged.
 type opened struct {
 	described
-	path string
-	file *checkpoint.File
-	test *datasets.Set
-	sum  string // the fingerprint of the data
-	note string // on its images
-	devs []torch.Device
+	path  string
+	file  *checkpoint.File
+	model string // the fingerprint of the file as it was read
+	test  *datasets.Set
+	sum   string // the fingerprint of the data
+	note  string // on its images
+	devs  []torch.Device
 }
 
 // openFile reads the checkpoint that path means.
@@ -119,7 +120,7 @@ func openFile(path string) (*opened, error) {
 	if err := o.holds(meta, infos); err != nil {
 		return nil, err
 	}
-	o.file, err = checkpoint.Read(file)
+	o.file, o.model, err = checkpoint.ReadSummed(file)
 	return o, err
 }
 

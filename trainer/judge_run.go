@@ -155,12 +155,9 @@ func (t *trial) openState() error {
 			names = append(names, p.Name(), norm, epsilon)
 		}
 	}
-	sum, err := checkpoint.SHA256(t.path)
-	if err != nil {
-		return err
-	}
-	print := fingerprint(sum, t.sum, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
+	print := fingerprint(t.model, t.sum, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
 	path := cmp.Or(t.options.State, defaultState(t.path, print))
+	var err error
 	t.state, err = openState(path, t.options.State != "", print, t.test.C*t.test.H*t.test.W, t.evaluation)
 	if err == nil && t.state.there {
 		t.tell("going on with " + path)

@@ -43,7 +43,7 @@ func evaluated(t *testing.T, o EvalOptions) *metrics.Report {
 func TestJudge(t *testing.T) {
 	o := judge(t)
 	for name, f := range map[string]func(*testing.T, EvalOptions){
-		"grouping": grouping, "set": standing, "interrupted": interrupted, "states": states, "liars": liars, "files": files, "curve": curves,
+		"grouping": grouping, "set": standing, "interrupted": interrupted, "replaced": replaced, "states": states, "liars": liars, "files": files, "curve": curves,
 		"suspicion": suspicious, "compare": compared, "transfer": transferred,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, o) })
@@ -142,6 +142,35 @@ func interrupted(t *testing.T, o EvalOptions) {
 	assert.NotContains(t, said.String(), "after pgd-3", "what was done is not done again")
 	assert.Contains(t, said.String(), "after apgd-ce-5")
 	assert.NoDirExists(t, folder)
+}
+
+// A checkpoint that is replaced after it was read is another model's: what was interrupted is not its evaluation.
+func replaced(t *testing.T, o EvalOptions) {
+	always(t)
+	o.Attacks = []string{"pgd-3"}
+	run := o.Path
+	o.Path = filepath.Join(t.TempDir(), "model.safetensors")
+	put := func(stage string) {
+		b, err := os.ReadFile(filepath.Join(run, "checkpoints", stage, "best.safetensors"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(o.Path, b, 0o644))
+	}
+	goesOn := func() bool {
+		var said bytes.Buffer
+		o.Console.Out = &said
+		evaluated(t, o)
+		return strings.Contains(said.String(), "going on with")
+	}
+	put("retrain")
+	old, err := newTrial(o, nil)
+	require.NoError(t, err)
+	put("pretrain")
+	require.NoError(t, old.openState())
+	require.ErrorIs(t, old.run(EndsAfter(1)), ErrInterrupted)
+	old.state.close()
+	assert.False(t, goesOn(), "the images of the model that was there before")
+	put("retrain")
+	assert.True(t, goesOn())
 }
 
 func states(t *testing.T, o EvalOptions) {

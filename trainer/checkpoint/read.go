@@ -40,6 +40,19 @@ func Read(path string) (*File, error) {
 	return decode(path, f, size)
 }
 
+// ReadSummed is Read, and gives the SHA-256 of what was read too, in
+// hexadecimal: another file may be at path a moment later.
+func ReadSummed(path string) (*File, string, error) {
+	f, size, err := open(path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	file, err := decode(path, io.TeeReader(f, h), size)
+	return file, hex.EncodeToString(h.Sum(nil)), err
+}
+
 // ReadHeader reads the header alone: the metadata, and the tensors in the
 // order of the header. It makes all the checks that Read makes.
 func ReadHeader(path string) (meta map[string]string, infos []TensorInfo, err error) {

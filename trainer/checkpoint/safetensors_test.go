@@ -268,6 +268,21 @@ func TestReadHeader(t *testing.T) {
 	assert.Equal(t, TensorInfo{Name: "conv1.weight", DType: TypeF32, Shape: []int64{3}, Begin: 8, End: 20}, infos[0])
 }
 
+func TestReadSummed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	require.NoError(t, Write(path, sample()))
+	got, sum, err := ReadSummed(path)
+	require.NoError(t, err)
+	want, err := Read(path)
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	of, err := SHA256(path)
+	require.NoError(t, err)
+	assert.Equal(t, of, sum)
+	_, _, err = ReadSummed(path + ".none")
+	assert.ErrorContains(t, err, "cannot read the checkpoint")
+}
+
 func TestWriteRefusesAndLeavesTheOldFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.safetensors")
 	require.NoError(t, Write(path, sample()))
