@@ -169,16 +169,30 @@ func (s *Sweep) Point(i int) (Point, error) {
 	return p, nil
 }
 
-// yamlText writes a value in one line.
+// yamlText writes a value in one line, in quotes where it had them: it is read again, and must be the same then.
 func yamlText(node *yaml.Node) (string, error) {
-	if node.Kind == yaml.ScalarNode {
-		return node.Value, nil
+	flow := inLine(node)
+	flow.Anchor = ""
+	text, err := yaml.Marshal(flow)
+	return strings.ReplaceAll(strings.TrimSuffix(string(text), "\n"), "\n", " "), err
+}
+
+// inLine copies a value without its comments, in a style that needs no line breaks. Aliases within are not followed: they could multiply.
+func inLine(node *yaml.Node) *yaml.Node {
+	out := *node
+	out.HeadComment, out.LineComment, out.FootComment, out.Content = "", "", "", nil
+	switch {
+	case node.Kind != yaml.ScalarNode:
+		out.Style = yaml.FlowStyle
+	case strings.Contains(node.Value, "\n") || node.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		out.Style = yaml.DoubleQuotedStyle
+	case isNull(node) && node.Value == "": // which would be written as an empty text
+		out.Value = "null"
 	}
-	flow := *node
-	flow.Style = yaml.FlowStyle
-	flow.Content = slices.Clone(node.Content)
-	text, err := yaml.Marshal(&flow)
-	return strings.TrimSpace(strings.ReplaceAll(string(text), "\n", " ")), err
+	for _, c := range node.Content {
+		out.Content = append(out.Content, inLine(c))
+	}
+	return &out
 }
 
 // Load is the config of point i, with further overrides. Its folder is run.out_dir/SWEEP/POINT.

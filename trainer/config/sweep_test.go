@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -73,6 +74,41 @@ grid:
 		_, err = s.Point(i)
 		require.ErrorContains(t, err, "the sweep sizes has 12 points, 0 to 11")
 	}
+}
+
+// A value of a grid is what it would be in the config itself, however it is written.
+func TestSweepKeepsValues(t *testing.T) {
+	for key, values := range map[string][]string{
+		"data.dir": {`/data/set`, `"/data/set #1"`, `'/data/set: #1'`, `"null"`, `'~'`, `null`, `~`, ``, `"true"`, `"8/255"`, `'don''t'`, `"a\\b \"c\""`, `" x "`,
+			`"{a: b}"`, `"*x"`, `"[1]"`, `!!str 5`, `&five "5 #"`, "\u00a0x", "|-\n      /data/set #1", "/data/set # as it is", "# where\n      /data/set"},
+		"adversary.epsilon": {`0.1`, `8/255`, `1e-3`, `"8/255"`, `"0.1"`, `8/255 # the usual`},
+		"run.seed":          {`7`, `"7"`, `18446744073709551615`},
+		"run.deterministic": {`true`, `False`},
+		"evaluate.attacks":  {`[pgd-10, "pgd-40"]`, "\n      - pgd-10 # weak\n      # strong\n      - 'pgd-40'"},
+		"prune.ratios":      {`{conv1: 0.5}`, "\n      # all\n      conv1: 0.5 # half\n      \"fc1\": 8/255", `{}`},
+	} {
+		for _, value := range values {
+			want, err := config.Parse([]byte(sweepBaseWith(key, value)), "base.yaml", nil)
+			require.NoError(t, err, "%s: %s", key, value)
+			s, err := config.LoadSweep(sweepFile(t, "config: base.yaml\ngrid:\n  "+key+":\n    - "+value+"\n"))
+			require.NoError(t, err, "%s: %s", key, value)
+			got, err := s.Load(0, nil)
+			require.NoError(t, err, "%s: %s", key, value)
+			got.Run.Name, got.Run.OutDir = want.Run.Name, want.Run.OutDir
+			require.Equal(t, string(want.YAML()), string(got.YAML()), "%s: %s", key, value)
+		}
+	}
+}
+
+// sweepBaseWith is sweepBase with one key more.
+func sweepBaseWith(key, value string) (text string) {
+	section, name, _ := strings.Cut(key, ".")
+	sections := map[string]string{"data": "dataset: mnist", "model": "arch: lenet_adv", "pretrain": "epochs: 1", "run": "out_dir: /srv/runs"}
+	sections[section] += "\n  " + name + ": " + value
+	for section, keys := range sections {
+		text += section + ":\n  " + keys + "\n"
+	}
+	return text
 }
 
 func TestWrongSweeps(t *testing.T) {
