@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -67,11 +66,7 @@ The same command goes on with an unfinished run and shows the result of a finish
 		Args: positional("CONFIG"),
 		RunE: a.interruptible(func(ctx context.Context, _ *cobra.Command, args []string) error {
 			a.signal.requeue.Store(flags.requeue)
-			err := a.pipeline(ctx, args[0], flags, nil)
-			if flags.requeue && errors.Is(err, trainer.ErrInterrupted) {
-				a.requeue()
-			}
-			return err
+			return a.pipeline(ctx, args[0], flags, nil)
 		}),
 	}
 	flags.add(cmd)

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"rapt/trainer"
 )
 
 const (
@@ -24,7 +28,16 @@ type caught struct {
 	exit    atomic.Int32
 	timeUp  atomic.Bool
 	grace   atomic.Int64 // nanoseconds that the work has from then on, run.grace
-	requeue atomic.Bool  // also where that is not enough
+	requeue atomic.Bool  // --requeue, also where the grace is not enough
+	timer   atomic.Pointer[time.Timer]
+	once    sync.Once // of the requeueing
+}
+
+// workIsOver stops the timer: what comes after the work may take longer.
+func (c *caught) workIsOver() {
+	if timer := c.timer.Load(); timer != nil {
+		timer.Stop()
+	}
 }
 
 // usualGrace is that of commands without a config.
@@ -61,7 +74,12 @@ func (a *app) interruptible(work func(ctx context.Context, cmd *cobra.Command, a
 				}
 			}
 		}()
-		return work(ctx, cmd, args)
+		err := work(ctx, cmd, args)
+		a.signal.workIsOver()
+		if a.signal.requeue.Load() && errors.Is(err, trainer.ErrInterrupted) {
+			a.signal.once.Do(a.requeue)
+		}
+		return err
 	})
 }
 
@@ -77,7 +95,7 @@ func (a *app) onSignal(s os.Signal, cancel context.CancelFunc) {
 		}
 		a.signal.timeUp.Store(s == syscall.SIGUSR1)
 		fmt.Fprintf(a.err, "rapt: %v: stopping at the next step%s\n", s, hint)
-		time.AfterFunc(time.Duration(a.signal.grace.Load()), a.graceIsOver)
+		a.signal.timer.Store(time.AfterFunc(time.Duration(a.signal.grace.Load()), a.graceIsOver))
 		cancel()
 	} else if s == syscall.SIGINT {
 		os.Exit(exitInterrupt)
@@ -88,7 +106,7 @@ func (a *app) onSignal(s os.Signal, cancel context.CancelFunc) {
 func (a *app) graceIsOver() {
 	fmt.Fprintf(a.err, "rapt: the work did not end within %v (run.grace): it ends unsaved; the same command goes on from the last checkpoint\n", time.Duration(a.signal.grace.Load()))
 	if a.signal.requeue.Load() {
-		a.requeue()
+		a.signal.once.Do(a.requeue)
 	}
 	os.Exit(a.signal.code())
 }
