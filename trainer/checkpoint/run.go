@@ -70,15 +70,15 @@ func OpenRun(dir string, opts Options) (*Run, error) {
 // settle decides, under the lock, between a new run, resuming and overwriting.
 func (r *Run) settle(opts Options) error {
 	r.removeLeftovers()
-	files := r.runFiles()
+	files := r.files(runPatterns)
 	switch {
-	case len(files) == 0:
 	case opts.Overwrite:
-		for _, f := range files {
+		for _, f := range append(files, r.files(evalPatterns)...) {
 			if err := os.Remove(f); err != nil {
 				return osInput(f, "cannot remove it for --overwrite", err)
 			}
 		}
+	case len(files) == 0:
 	case opts.Resume:
 		r.Resumed = true
 	default:
@@ -205,10 +205,16 @@ var runPatterns = []string{
 	"checkpoints/*/best.prev.json", "checkpoints/*/best.prev.safetensors", "checkpoints/*/best.prev.state.safetensors",
 }
 
-// runFiles lists what rapt wrote here, the lock file apart.
-func (r *Run) runFiles() []string {
+// evalPatterns are what interrupted evaluations left of the run's models, and all that --overwrite may remove there. Evaluations hold no lock
+// on the folder: at no other time are their temporary files known to be nobody's.
+var evalPatterns = []string{"eval/" + fingerprint + ".json", "eval/" + fingerprint + ".json.images", "eval/." + fingerprint + ".json[0-9]*"}
+
+var fingerprint = strings.Repeat("[0-9a-f]", 16)
+
+// files lists what rapt wrote here, the lock file apart.
+func (r *Run) files(patterns []string) []string {
 	var files []string
-	for _, p := range runPatterns {
+	for _, p := range patterns {
 		files = append(files, r.glob(p)...)
 	}
 	return files

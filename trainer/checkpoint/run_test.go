@@ -61,11 +61,19 @@ func TestAnExistingRunIsResumedOrRefused(t *testing.T) {
 func TestOverwriteRemovesOnlyWhatRaptWrote(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a [run]")
 	fill(t, dir)
-	mine := []string{"notes.txt", "checkpoints/admm/best-of-all.safetensors", "checkpoints/keep.json"}
-	for _, m := range mine {
+	mine := []string{"notes.txt", "checkpoints/admm/best-of-all.safetensors", "checkpoints/keep.json", "eval/mine.json", "eval/0123456789abcdef.csv"}
+	judged := []string{"eval/0123456789abcdef.json", "eval/0123456789abcdef.json.images", "eval/.0123456789abcdef.json8917239"}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "eval"), 0o755))
+	for _, m := range append(judged, mine...) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, m), nil, 0o644))
 	}
-	r, err := OpenRun(dir, Options{Overwrite: true, Resume: true})
+	r, err := OpenRun(dir, Options{Resume: true})
+	require.NoError(t, err)
+	for _, j := range judged {
+		assert.FileExists(t, r.Path(j), "an evaluation may be at work")
+	}
+	require.NoError(t, r.Close())
+	r, err = OpenRun(dir, Options{Overwrite: true, Resume: true})
 	require.NoError(t, err)
 	defer r.Close()
 	assert.False(t, r.Resumed)
