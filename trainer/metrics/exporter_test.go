@@ -100,7 +100,8 @@ func ownAddresses(t *testing.T) (out []string) {
 }
 
 func TestScrape(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "seed[1]*") // a name with the letters of a pattern
+	require.NoError(t, os.Mkdir(dir, 0o755))
 	e := serve(t, ExportOptions{Run: "mnist", Version: "v1", Folder: dir})
 	before := scrape(t, e.URL())
 	assert.Equal(t, "1", before[`rapt_run_info{run="mnist",version="v1"}`])

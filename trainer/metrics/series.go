@@ -1,8 +1,8 @@
 package metrics
 
 import (
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -113,7 +113,7 @@ func (c *runCollector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(runDesc, 1, c.options.Run, c.options.Version)
-	if saved := newest(filepath.Join(c.options.Folder, "checkpoints", "*", "*.json")); !saved.IsZero() {
+	if saved := newest(os.DirFS(c.options.Folder), "checkpoints/*/*.json"); !saved.IsZero() {
 		gauge(savedDesc, unixSeconds(saved))
 	}
 	c.mu.Lock()
@@ -141,10 +141,10 @@ func (c *runCollector) Collect(to chan<- prometheus.Metric) {
 }
 
 // newest is when the newest of a pattern's files was written; zero where there is none.
-func newest(pattern string) (at time.Time) {
-	names, _ := filepath.Glob(pattern) // fails for a bad pattern only, which a folder's name can make of it
+func newest(folder fs.FS, pattern string) (at time.Time) {
+	names, _ := fs.Glob(folder, pattern) // fails for a bad pattern only
 	for _, name := range names {
-		if info, err := os.Stat(name); err == nil && info.ModTime().After(at) {
+		if info, err := fs.Stat(folder, name); err == nil && info.ModTime().After(at) {
 			at = info.ModTime()
 		}
 	}
