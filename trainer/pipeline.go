@@ -254,7 +254,7 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 	if err := p.open(stages); err != nil {
 		return nil, err
 	}
-	defer p.metrics.Close()
+	defer p.metrics.Close()             // has been closed where all went well
 	if err := p.initial(); err != nil { // also when going on: model.load must still be there and fit
 		return nil, err
 	}
@@ -284,15 +284,24 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 			return nil, err
 		}
 	}
-	if err := p.run.WriteJSON("report.json", report); err != nil {
+	if err := p.seal(report); err != nil {
 		return nil, err
 	}
-	if p.options.Stages == nil {
-		if err := p.run.MarkDone(); err != nil {
-			return nil, err
-		}
-	}
 	return report, nil
+}
+
+// seal writes the report and closes the metric files. A run whose metrics may be lost is not done.
+func (p *pipeline) seal(report *metrics.Report) error {
+	if err := p.run.WriteJSON("report.json", report); err != nil {
+		return err
+	}
+	if err := p.metrics.Close(); err != nil {
+		return fmt.Errorf("cannot write the metrics: %w", err)
+	}
+	if p.options.Stages != nil {
+		return nil
+	}
+	return p.run.MarkDone()
 }
 
 // open sets up the run's files, and the data on the device.
