@@ -76,13 +76,13 @@ func lookUp(mapping *yaml.Node, key string) *yaml.Node {
 }
 
 // Text is the config's YAML, with the notes as comments at its end.
-func (c *Config) Text() string {
+func (c *Config) Text() (string, error) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Carried over by rapt import from %q, a config of Robustness-Aware-Pruning-ADMM.\n", c.name)
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(c.root); err != nil { // a tree of our own making
-		panic(err)
+	if err := e.Encode(c.root); err != nil {
+		return "", fmt.Errorf("what was carried over of %s cannot be written as YAML: %w", c.name, err)
 	}
 	if len(c.Notes) > 0 {
 		b.WriteString("\n# What is different here, or could not be carried over:\n")
@@ -90,5 +90,5 @@ func (c *Config) Text() string {
 			fmt.Fprintf(&b, "# - %s\n", n)
 		}
 	}
-	return b.String()
+	return b.String(), nil
 }

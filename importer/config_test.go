@@ -19,11 +19,13 @@ func carried(t *testing.T, path, dataset string) (*config.Config, *importer.Conf
 	t.Helper()
 	old, err := importer.ReadConfig(path, dataset)
 	require.NoError(t, err)
-	c, err := config.Parse([]byte(old.Text()), path, nil)
-	require.NoError(t, err, old.Text())
+	text, err := old.Text()
+	require.NoError(t, err)
+	c, err := config.Parse([]byte(text), path, nil)
+	require.NoError(t, err, text)
 	for _, n := range old.Notes {
 		require.NotContains(t, n, "\n")
-		require.Contains(t, old.Text(), "# - "+n+"\n")
+		require.Contains(t, text, "# - "+n+"\n")
 	}
 	return c, old
 }
@@ -195,9 +197,11 @@ func FuzzReadConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, err = config.Parse([]byte(old.Text()), path, nil)
+		text, err := old.Text()
+		require.NoError(t, err)
+		_, err = config.Parse([]byte(text), path, nil)
 		if err != nil && strings.Contains(err.Error(), "not valid YAML") {
-			t.Fatalf("the result is no YAML: %v\n%s", err, old.Text())
+			t.Fatalf("the result is no YAML: %v\n%s", err, text)
 		}
 	})
 }

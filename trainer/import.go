@@ -144,7 +144,9 @@ func ImportConfig(path, dataset string) (text string, notes []string, err error)
 	if !slices.Contains(datasets.Names(), c.Dataset) {
 		c.Note("data.dataset: this rapt has no data set %q; it has %s", c.Dataset, strings.Join(datasets.Names(), ", "))
 	}
-	text = c.Text()
+	if text, err = c.Text(); err != nil {
+		return "", nil, err
+	}
 	if _, err := config.Parse([]byte(text), path+", carried over", nil); err != nil {
 		return "", nil, err
 	}
