@@ -2,17 +2,13 @@ package trainer
 
 import (
 	"encoding/csv"
-	"fmt"
 	"image"
 	"image/color"
 	"image/png"
 	"io"
 	"math"
-	"path/filepath"
 	"slices"
 	"strconv"
-
-	"github.com/google/renameio/v2"
 
 	"rapt/datasets"
 	"rapt/trainer/checkpoint"
@@ -68,24 +64,8 @@ func curveRows(c *metrics.Curve) [][]string {
 	return rows
 }
 
-// writeCSV writes rows beside path and renames.
 func writeCSV(path string, rows [][]string) error {
-	return writeBeside(path, func(w io.Writer) error { return csv.NewWriter(w).WriteAll(rows) })
-}
-
-func writeBeside(path string, fill func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithPermissions(0o644))
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	defer f.Cleanup() // nothing is left of it after success
-	if err := fill(f); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return nil
+	return checkpoint.WriteAtomic(path, func(w io.Writer) error { return csv.NewWriter(w).WriteAll(rows) })
 }
 
 // adversarialFile holds every image as the worst case left it: images [N, C, H, W] F32, the original where no attack broke it;
@@ -193,5 +173,5 @@ func draw(out *image.RGBA, set *datasets.Set, pixels []float32, x, y, scale int)
 }
 
 func writePNG(path string, picture image.Image) error {
-	return writeBeside(path, func(w io.Writer) error { return png.Encode(w, picture) })
+	return checkpoint.WriteAtomic(path, func(w io.Writer) error { return png.Encode(w, picture) })
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"rapt/admm"
 	"rapt/models"
+	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
@@ -75,8 +75,12 @@ func (p *pipeline) strategyOut(path string, plan *metrics.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return &InputError{fmt.Errorf("the strategy cannot be written: %w", err)}
+	err = checkpoint.WriteAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+	if err != nil {
+		return &InputError{err}
 	}
 	return nil
 }

@@ -183,6 +183,15 @@ func TestPlanWritesAStrategy(t *testing.T) {
 	got := plan(t, "prune.ratio=0", "prune.strategy="+path)
 	assert.Equal(t, want.Layers, got.Layers)
 	assert.Zero(t, got.Layers[0].Ratio)
+	written, err := os.ReadFile(path)
+	require.NoError(t, err)
+	same := path + ".same"
+	require.NoError(t, os.Link(path, same))
+	_, err = Plan(context.Background(), Settings(t, t.TempDir()), options)
+	require.NoError(t, err)
+	old, err := os.ReadFile(same)
+	require.NoError(t, err)
+	assert.Equal(t, written, old, "it is replaced, and not written over where a kill would leave a part")
 
 	var input *InputError
 	_, err = Plan(context.Background(), Settings(t, t.TempDir(), "prune.ratio=0", "prune.budget={keep: 0.1, method: global}"), options)

@@ -20,6 +20,7 @@ func TestLinksAreFollowed(t *testing.T) {
 		require.NoError(t, os.Symlink(name+".there", path))
 		return path
 	}
+	config, _ := tinyRun(t)
 	model := filepath.Join(dir, "lenet.safetensors")
 	for _, line := range [][]string{
 		{"import", oldModel, "--dataset", "digits", "--out", model},
@@ -28,13 +29,14 @@ func TestLinksAreFollowed(t *testing.T) {
 		{"predict", model, "--limit", "10", "--device", "cpu", "--out", link("logits.safetensors")},
 		{"eval", model, "--limit", "10", "--device", "cpu", "--attacks", "pgd-1", "--epsilons", "0,0.1", "--csv", link("samples.csv"), "--curve", link("curve.csv"),
 			"--save-images", link("images.safetensors"), "--grid", link("grid.png")},
+		{"plan", config, "--no-measure", "--strategy-out", link("strategy.yaml")},
 	} {
 		code, _, errOut := rapt(line...)
 		require.Equal(t, exitDone, code, "%s: %s", line, errOut)
 	}
 	links, err := filepath.Glob(filepath.Join(dir, "*.there"))
 	require.NoError(t, err)
-	require.Len(t, links, 7)
+	require.Len(t, links, 8)
 	for _, target := range links {
 		info, err := os.Stat(target)
 		require.NoError(t, err)
@@ -57,7 +59,7 @@ func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
 		dangling: dangling + " is a link to none, where there is no file",
 	} {
 		for _, line := range []string{"import " + oldModel + " --dataset digits --out", "import " + oldConfig + " --dataset digits --out", "predict none --out",
-			"eval none --csv", "eval none --epsilons 0,0.1 --curve", "eval none --save-images", "eval none --grid", "eval none --state"} {
+			"eval none --csv", "eval none --epsilons 0,0.1 --curve", "eval none --save-images", "eval none --grid", "eval none --state", "plan none --strategy-out"} {
 			code, out, errOut := rapt(append(strings.Fields(line), path)...)
 			assert.Equal(t, exitUsage, code, line)
 			assert.Empty(t, out, line)

@@ -25,6 +25,11 @@ get smaller and which only sparse, sizes in bytes, and estimates of memory and t
   rapt plan configs/mnist.yaml --no-measure --json`,
 		Args: positional("CONFIG"),
 		RunE: a.interruptible(func(ctx context.Context, _ *cobra.Command, args []string) error {
+			if out != "" {
+				if err := checkFile("strategy-out", &out); err != nil {
+					return err
+				}
+			}
 			cfg, err := config.Load(args[0], sets)
 			if err != nil {
 				return err

@@ -152,7 +152,7 @@ func (r *Run) Path(elem ...string) string {
 
 // WriteFile stores data below the run folder, atomically.
 func (r *Run) WriteFile(name string, data []byte) error {
-	return writeAtomic(r.Path(name), func(w io.Writer) error {
+	return WriteAtomic(r.Path(name), func(w io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	})

@@ -27,7 +27,7 @@ const maxHeader = 100_000_000
 // falling element size, as the format's own library does, so that every tensor
 // is aligned for readers that map the file.
 func Write(path string, f *File) error {
-	return writeAtomic(path, func(w io.Writer) error { return encode(w, f) })
+	return WriteAtomic(path, func(w io.Writer) error { return encode(w, f) })
 }
 
 // encode writes f as safetensors.
@@ -106,9 +106,9 @@ func encodeHeader(f *File, begin map[string]int) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// writeAtomic fills a file beside path, syncs it, renames it to path and syncs
+// WriteAtomic fills a file beside path, syncs it, renames it to path and syncs
 // the folder.
-func writeAtomic(path string, fill func(io.Writer) error) error {
+func WriteAtomic(path string, fill func(io.Writer) error) error {
 	t, err := pending(path, fill)
 	if err != nil {
 		return err
