@@ -1,5 +1,6 @@
 // Package importer reads what other programs left behind: PyTorch's checkpoints, and the configs of the original project,
-// yeshaokai/Robustness-Aware-Pruning-ADMM. It is pure Go and runs nothing that a file holds.
+// yeshaokai/Robustness-Aware-Pruning-ADMM. It runs nothing that a file holds. What reads files is
+// Go alone; libtorch is linked for the attacks' names, which package config has from adversarial.
 package importer
 
 import (

@@ -6,8 +6,8 @@
 // and every problem found is reported at once, as an [*Error]. What the file leaves out gets the data set's defaults, so the
 // Config that comes back is complete, and [Config.YAML] writes it as a file that gives the same Config again.
 //
-// The package knows nothing of the other ones: whether an architecture, a data set or a layer exists is for them to say.
-// [Config.Errorf] lets them say it with the line of the key.
+// Whether an architecture, a data set or a layer exists is for other packages to say: [Config.Errorf] lets them say it with the
+// line of the key. The attacks alone it knows itself, from package adversarial, which links libtorch.
 package config
 
 import "rapt/trainer/limits"
