@@ -16,7 +16,6 @@ import (
 // is judged by its accuracy under the attack it is trained against; a naturally trained one by its clean accuracy.
 func (p *pipeline) endEpoch(ctx context.Context, st *stage) error {
 	p.watchClock()
-	lead := p.team.members[0]
 	epoch := st.saved.Epoch
 	acc, err := p.validate(ctx, st)
 	if err != nil {
@@ -30,36 +29,20 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage) error {
 	if st.target.natural() {
 		score = acc.clean
 	}
-	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
-	took := st.spent() - st.saved.EpochFrom
-	values := map[string]float64{
-		"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
-		"train/images_per_sec": float64(st.saved.Images) / st.saved.Training,
-		"val/clean_acc":        acc.clean, "val/pgd_acc": robust, "time/epoch_s": took,
-	}
-	p.log.Info("epoch", zap.String("stage", st.name), zap.Int("epoch", epoch+1), zap.String("loss", short(st.saved.Loss/seen)),
-		zap.String("train", percent(st.saved.Right/seen)), zap.String("val_clean", percent(acc.clean)), zap.String("val_pgd", percent(robust)),
-		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Duration(took*float64(time.Second)).Round(100*time.Millisecond)))
+	values := p.epochValues(st, acc.clean, robust)
 	if st.admm {
 		if err := p.endADMM(ctx, st, values); err != nil {
 			return err
 		}
 	}
-	if st.masks != nil {
-		if n, err := st.masks.revived(lead.s); err != nil {
-			return err
-		} else if n > 0 {
-			return faultf("%d pruned weights came back to life in stage %s", int(n), st.name)
-		}
+	if err := p.noneRevived(st); err != nil {
+		return err
 	}
 	if err := p.logSparsity(st, values); err != nil {
 		return err
 	}
-	if !st.target.natural() {
-		values["train/clean_acc"] = st.saved.Clean
-	}
-	if lead.s.Device().IsCUDA() {
-		if m, err := lead.s.CUDAMemory(); err == nil {
+	if s := p.team.members[0].s; s.Device().IsCUDA() {
+		if m, err := s.CUDAMemory(); err == nil {
 			values["gpu/mem_mb"] = float64(m.AllocatedPeak) / 1e6
 		}
 	}
@@ -73,6 +56,36 @@ func (p *pipeline) endEpoch(ctx context.Context, st *stage) error {
 		return nil // not as sparse as it is to be
 	}
 	return p.choose(st, score)
+}
+
+// epochValues are the epoch's metrics that every stage has; the log is told the most of them.
+func (p *pipeline) epochValues(st *stage, clean, robust float64) map[string]float64 {
+	seen := float64(min(st.saved.Step*p.cfg.Data.BatchSize, p.train.n))
+	took := st.spent() - st.saved.EpochFrom
+	values := map[string]float64{
+		"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
+		"train/images_per_sec": float64(st.saved.Images) / st.saved.Training,
+		"val/clean_acc":        clean, "val/pgd_acc": robust, "time/epoch_s": took,
+	}
+	p.log.Info("epoch", zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch+1), zap.String("loss", short(st.saved.Loss/seen)),
+		zap.String("train", percent(st.saved.Right/seen)), zap.String("val_clean", percent(clean)), zap.String("val_pgd", percent(robust)),
+		zap.Int("images_per_sec", int(values["train/images_per_sec"])), zap.Duration("took", time.Duration(took*float64(time.Second)).Round(100*time.Millisecond)))
+	if !st.target.natural() {
+		values["train/clean_acc"] = st.saved.Clean
+	}
+	return values
+}
+
+// noneRevived is an error where a pruned weight is not zero any more.
+func (p *pipeline) noneRevived(st *stage) error {
+	if st.masks == nil {
+		return nil
+	}
+	n, err := st.masks.revived(p.team.members[0].s)
+	if err == nil && n > 0 {
+		err = faultf("%d pruned weights came back to life in stage %s", int(n), st.name)
+	}
+	return err
 }
 
 func (p *pipeline) logSparsity(st *stage, values map[string]float64) error {

@@ -178,50 +178,18 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
 	p.team.members[0].useOrder(order)
 	p.useAWP(st, epoch)
-	batch := p.cfg.Data.BatchSize
 	steps := p.stepsPerEpoch()
-	title := fmt.Sprintf("%s %d/%d", st.name, epoch+1, st.conf.Epochs)
-	if st.entered = st.saved.Step; st.entered > 0 {
-		title += fmt.Sprintf(" from step %d", st.entered+1)
-	}
-	p.progress.Start(title, (steps-st.entered)*batch)
+	p.startProgress(st, steps)
 	defer p.progress.Done()
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
-		before := st.masks
-		st.masks = st.plan.graduallyAt(st, epoch).pruneNow(p.team.members[0])
-		st.masks.apply(p.team.members[0].s)
-		st.average.hold(p.team.members[0].s, st.masks)
-		if st.awp != nil {
-			st.awp.hold(st.masks)
-			p.record()
-		}
-		p.team.members[0].s.Free(before.masks...)
+		p.pruneFurther(st)
 	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {
 			return p.interrupted(st)
 		}
-		at := time.Now()
-		i := st.saved.Step
-		ids := order[i*batch : min((i+1)*batch, len(order))]
-		if p.next = nil; i+1 < steps {
-			p.next = order[(i+1)*batch : min((i+2)*batch, len(order))]
-		}
-		if err := p.step(st, ids, epoch, i); err != nil {
+		if err := p.nextStep(st, order, steps); err != nil {
 			return err
-		}
-		st.saved.Step++
-		st.saved.Images += int64(len(ids))
-		if st.saved.Step%p.cfg.Run.LogEvery == 0 || st.saved.Step == steps {
-			if err := p.logStep(st, ids, epoch, steps); err != nil {
-				return err
-			}
-		}
-		st.saved.Training += time.Since(at).Seconds()
-		if st.saved.Step < steps {
-			if err := p.saveWithin(st); err != nil {
-				return err
-			}
 		}
 	}
 	p.progress.Done()
@@ -233,6 +201,52 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 		return p.notFinite(st, epoch, steps-1)
 	}
 	return err
+}
+
+func (p *pipeline) startProgress(st *stage, steps int) {
+	title := fmt.Sprintf("%s %d/%d", st.name, st.saved.Epoch+1, st.conf.Epochs)
+	if st.entered = st.saved.Step; st.entered > 0 {
+		title += fmt.Sprintf(" from step %d", st.entered+1)
+	}
+	p.progress.Start(title, (steps-st.entered)*p.cfg.Data.BatchSize)
+}
+
+// pruneFurther puts a larger mask in the place of the last epoch's, where a stage prunes gradually.
+func (p *pipeline) pruneFurther(st *stage) {
+	lead, before := p.team.members[0], st.masks
+	st.masks = st.plan.graduallyAt(st, st.saved.Epoch).pruneNow(lead)
+	st.masks.apply(lead.s)
+	st.average.hold(lead.s, st.masks)
+	if st.awp != nil {
+		st.awp.hold(st.masks)
+		p.record()
+	}
+	lead.s.Free(before.masks...)
+}
+
+// nextStep takes the step that is due, on its batch of the epoch's order, and logs and saves where that is due after it.
+func (p *pipeline) nextStep(st *stage, order []int64, steps int) error {
+	at := time.Now()
+	batch, epoch, i := p.cfg.Data.BatchSize, st.saved.Epoch, st.saved.Step
+	ids := order[i*batch : min((i+1)*batch, len(order))]
+	if p.next = nil; i+1 < steps {
+		p.next = order[(i+1)*batch : min((i+2)*batch, len(order))]
+	}
+	if err := p.step(st, ids, epoch, i); err != nil {
+		return err
+	}
+	st.saved.Step++
+	st.saved.Images += int64(len(ids))
+	if st.saved.Step%p.cfg.Run.LogEvery == 0 || st.saved.Step == steps {
+		if err := p.logStep(st, ids, epoch, steps); err != nil {
+			return err
+		}
+	}
+	st.saved.Training += time.Since(at).Seconds()
+	if st.saved.Step < steps {
+		return p.saveWithin(st)
+	}
+	return nil
 }
 
 func (p *pipeline) interrupted(st *stage) error {
