@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 
 	"go.uber.org/zap"
@@ -302,69 +301,6 @@ func (p *pipeline) seal(report *metrics.Report) error {
 		return nil
 	}
 	return p.run.MarkDone()
-}
-
-// open sets up the run's files, and the data on the device.
-func (p *pipeline) open(stages []*stage) (err error) {
-	if !p.run.Resumed {
-		if err := p.run.WriteFile("config.yaml", p.cfg.YAML()); err != nil {
-			return err
-		}
-	}
-	env := checkpoint.Environment(p.options.Version)
-	dev := p.team.members[0].s.Device()
-	env["libtorch"], env["device"], env["workers"] = torch.Version(), dev.String(), len(p.team.members)
-	env["data_sha256"] = p.parts.SHA256
-	if p.parts.Note != "" {
-		env["data_note"] = p.parts.Note
-	}
-	p.env = env
-	env["precision"], env["cuda_graphs"] = p.cfg.Run.Precision, p.graphs(dev)
-	if dev.IsCUDA() {
-		env["gpu"], _ = torch.CUDADeviceName(dev.Index())
-	}
-	if err := p.run.WriteJSON("env.json", env); err != nil {
-		return err
-	}
-	from := int64(-1)
-	for _, st := range stages {
-		at, err := p.resumePoint(st)
-		if err != nil {
-			return err
-		}
-		// The last one that has begun: one before it may look undone where an older checkpoint stood in for its last.
-		if st.chosen && !st.saved.Done && (from < 0 || p.run.HasCheckpoint(st.name, "last")) {
-			from = at
-		}
-	}
-	if from < 0 {
-		from = math.MaxInt64 // all is done: no row is cut
-	}
-	if p.metrics, err = metrics.Open(p.run.Dir, from, p.run.Resumed); err != nil {
-		return err
-	}
-	p.metrics.Observer = p.options.Observer
-	p.watchClock() // from here on
-	for _, d := range []struct {
-		to  **images
-		set *datasets.Set
-	}{{&p.train, p.parts.Train}, {&p.val, p.parts.Validation}, {&p.test, p.parts.Test}} {
-		if *d.to, err = p.team.upload(d.set); err != nil {
-			return err
-		}
-	}
-	p.log.Info("rapt "+p.options.Version, zap.String("run", p.run.Dir), zap.String("model", p.modelName()),
-		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
-		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
-		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
-	p.logStreams()
-	if p.parts.Note != "" {
-		p.log.Warn("data: " + p.parts.Note)
-	}
-	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
-		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")
-	}
-	return nil
 }
 
 func (p *pipeline) modelName() string {
