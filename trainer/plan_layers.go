@@ -1,0 +1,216 @@
+package trainer
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"rapt/admm"
+	"rapt/models"
+	"rapt/trainer/metrics"
+)
+
+// describe fills in all that needs no measuring.
+func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
+	c, model, kind := p.cfg, p.team.members[0].model, p.plan.kind
+	out := &metrics.Plan{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
+		Type: string(kind), Resolved: true, Coupled: [][]string{}}
+	cost, err := models.Cost(model)
+	if err != nil {
+		return nil, err
+	}
+	macs, _, err := all.macs(kind, model)
+	if err != nil {
+		return nil, err
+	}
+	out.Parameters = metrics.PlanCount{Before: model.Parameters(), After: model.Parameters()}
+	out.MACs = metrics.PlanCount{Before: cost.MACs, After: cost.MACs}
+	wiring := models.Wiring(model)
+	out.Wired = len(wiring) > 0
+	for _, w := range wiring {
+		if len(w.From) > 1 {
+			out.Coupled = append(out.Coupled, w.From)
+		}
+	}
+	left, indices := p.describeLayers(all, macs, wiring, out)
+	out.Parameters.Shrunk, out.MACs.Shrunk = shrunk(model, all, wiring, left, cost)
+	out.Bytes = metrics.PlanBytes{Dense: 4 * out.Parameters.Before, SparseValues: 4 * out.Parameters.After,
+		SparseIndexed: 4*out.Parameters.After + indices, Shrunk: 4 * out.Parameters.Shrunk}
+	p.describeBudget(all, out)
+	if out.Memory, err = p.memory(cost); err != nil {
+		return nil, err
+	}
+	out.Disk, err = p.disk(cost)
+	return out, err
+}
+
+// describeLayers adds the layers that are pruned to out, and takes what they lose from its sums. left are the rows of those that shrink; indices
+// are the bytes that say which weights are kept.
+func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models.Wire, out *metrics.Plan) (left map[string]int64, indices int64) {
+	kind := p.plan.kind
+	ratio := map[string]float64{}
+	for _, r := range p.plan.ratios {
+		ratio[r.Layer] = r.Ratio
+	}
+	left = map[string]int64{}
+	for i, info := range all.infos {
+		if !kind.Prunes(info.Kind) {
+			continue
+		}
+		l := layerPlan(kind, info, ratio[info.Name], macs[i])
+		if l.WeightsKept < l.Weights {
+			maker := info.Layer
+			if kind == admm.BNFilter {
+				maker = all.maker(i)
+			}
+			if l.Shrinks, l.Why = shrinks(kind, maker, wiring); l.Shrinks {
+				left[maker] = l.FiltersKept
+			}
+			indices += indexBytes(kind, l)
+		}
+		removed := l.Weights - l.WeightsKept
+		if kind == admm.BNFilter {
+			removed *= 2 // the shift goes with the scale
+		}
+		out.Parameters.After -= removed
+		out.MACs.After -= l.MACs - l.MACsKept
+		out.Layers = append(out.Layers, l)
+	}
+	return left, indices
+}
+
+// describeBudget says where the ratios of a budget come from and what they keep.
+func (p *pipeline) describeBudget(all everyWeight, out *metrics.Plan) {
+	given := p.cfg.Prune.Budget
+	if !given.Given() || !prunes(p.cfg) {
+		return
+	}
+	b, layers, err := budgetOf(p.cfg, p.plan.kind, p.team.members[0].model, all)
+	if err != nil {
+		return // build has found it good
+	}
+	ratios := make([]float64, len(layers))
+	for i, info := range all.infos {
+		for _, r := range p.plan.ratios {
+			if r.Layer == info.Name {
+				ratios[i] = r.Ratio
+			}
+		}
+	}
+	kept, whole := admm.Kept(p.plan.kind, layers, ratios, b.Rest)
+	out.Budget = &metrics.PlanBudget{Of: "keep", Wanted: b.Keep, Reached: float64(kept) / float64(whole), Method: given.Method}
+	if given.MACs != 0 {
+		out.Budget.Of = "macs"
+	}
+	switch {
+	case !given.NeedsWeights():
+	case p.cfg.Model.Load == "":
+		out.Resolved, out.Budget.Method = false, string(admm.Uniform)
+		out.Note = fmt.Sprintf("the method %s needs trained weights: the ratios are decided when the first pruning stage begins; those of uniform are shown", given.Method)
+	case p.cfg.Pretrain.Epochs > 0:
+		out.Resolved = false
+		out.Note = fmt.Sprintf("the ratios are those of %s by the weights of model.load; the run decides them after pretraining", given.Method)
+	}
+}
+
+// layerPlan counts what a ratio keeps of a layer.
+func layerPlan(kind admm.Type, info admm.Info, ratio float64, macs int64) metrics.PlanLayer {
+	rows, numel := info.Shape[0], admm.Groups(admm.Irregular, info.Shape)
+	g := admm.Groups(kind, info.Shape)
+	kept := g - admm.Pruned(g, ratio)
+	part := func(n int64) int64 { return int64(math.Round(float64(n) * float64(kept) / float64(g))) } // blocks at edges are smaller
+	l := metrics.PlanLayer{Name: info.Name, Shape: info.Shape, Ratio: ratio, Weights: numel, WeightsKept: part(numel),
+		Filters: rows, FiltersKept: rows, Columns: numel / rows, ColumnsKept: numel / rows, MACs: macs, MACsKept: part(macs)}
+	switch kind {
+	case admm.Filter, admm.BNFilter:
+		l.FiltersKept = kept
+	case admm.Column:
+		l.ColumnsKept = kept
+	}
+	return l
+}
+
+func indexBytes(kind admm.Type, l metrics.PlanLayer) int64 {
+	switch kind {
+	case admm.Filter, admm.BNFilter:
+		return 4 * l.FiltersKept
+	case admm.Column:
+		return 4 * l.ColumnsKept
+	}
+	width := int64(2)
+	if l.Columns > 1<<16 {
+		width = 4
+	}
+	return width*l.WeightsKept + 4*(l.Filters+1)
+}
+
+// maker is the layer whose channels batch norm i scales: the one before it in the same part of the network. Empty for a norm of sums.
+func (all everyWeight) maker(i int) string {
+	if i == 0 || all.infos[i-1].Kind == admm.Norm || all.infos[i-1].Shape[0] != all.infos[i].Shape[0] {
+		return ""
+	}
+	parent := func(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
+	if layer := all.infos[i-1].Layer; parent(layer) == parent(all.infos[i].Layer) {
+		return layer
+	}
+	return ""
+}
+
+// shrinks tells whether the channels that pruning switches off in a layer can be taken out of it and of its readers, or why not.
+func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) {
+	if kind != admm.Filter && kind != admm.BNFilter {
+		return false, ""
+	}
+	for _, w := range wiring {
+		switch {
+		case !slices.Contains(w.From, layer):
+		case len(w.To) == 0:
+			return false, "its outputs are the classes, so that none can be taken out"
+		case len(w.From) > 1:
+			return false, "its channels are added to other layers' or go through a depthwise one: one is gone only where all of them drop it, which each decides on its own"
+		default:
+			return true, ""
+		}
+	}
+	return false, ""
+}
+
+// shrunk counts the network with the channels taken out: left are the rows of the layers that shrink.
+func shrunk(model *models.Model, all everyWeight, wiring []models.Wire, left map[string]int64, cost models.Costs) (parameters, macs int64) {
+	rows := map[string][2]int64{} // left of all, by the layer that has them: a norm has those of its maker
+	in := map[string][2]int64{}   // of the channels that a layer reads
+	for i, info := range all.infos {
+		maker := info.Layer
+		if info.Kind == admm.Norm {
+			maker = all.maker(i)
+		}
+		n := [2]int64{info.Shape[0], info.Shape[0]}
+		if k, ok := left[maker]; ok {
+			n[0] = k
+		}
+		rows[info.Layer] = n
+	}
+	for _, w := range wiring {
+		for _, reader := range w.To {
+			in[reader] = rows[w.From[0]]
+		}
+	}
+	scale := func(n int64, layer string, weight bool) int64 {
+		r := rows[layer]
+		n = n / r[1] * r[0]
+		if c := in[layer]; weight && c[1] > 0 {
+			n = n / c[1] * c[0]
+		}
+		return n
+	}
+	for _, e := range model.State {
+		if !e.Buffer {
+			parameters += scale(e.Tensor.Numel(), e.Layer, e.Name == e.Layer+".weight")
+		}
+	}
+	for _, l := range cost.Layers {
+		macs += scale(l.MACs, l.Name, true)
+	}
+	return parameters, macs
+}
