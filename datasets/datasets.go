@@ -150,6 +150,12 @@ func Names() []string {
 	return names
 }
 
+// Known says which data set was meant where Load knows none of that name.
+func Known(name string) error {
+	_, err := findSource(name)
+	return err
+}
+
 func findSource(name string) (*source, error) {
 	nearest, best := "", math.MaxInt
 	for i := range sources {

@@ -28,6 +28,15 @@ func loadData(ctx context.Context, o datasets.Options) (*datasets.Parts, error) 
 	return parts, err
 }
 
+// load reads the config's data set.
+func (p *pipeline) load(ctx context.Context) (err error) {
+	if err := datasets.Known(p.cfg.Data.Dataset); err != nil {
+		return p.cfg.Errorf("data.dataset", "%v", err)
+	}
+	p.parts, err = loadData(ctx, dataOptions(p.cfg))
+	return err
+}
+
 // dataOptions is what a config asks of its data set.
 func dataOptions(c *config.Config) datasets.Options {
 	d := c.Data

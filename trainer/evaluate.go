@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"rapt/admm"
@@ -101,6 +102,8 @@ type opened struct {
 	sum   string // the fingerprint of the data
 	note  string // on its images
 	devs  []torch.Device
+
+	unfinished bool // the path was a run's folder, and the run has not ended
 }
 
 // openFile reads the checkpoint that path means.
@@ -113,7 +116,7 @@ func openFile(path string) (*opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{path: file}
+	o := &opened{path: file, unfinished: file != path && !checkpoint.IsDone(path)}
 	if o.described, err = describe(file, meta); err != nil {
 		return nil, err
 	}
@@ -223,8 +226,10 @@ func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) erro
 
 // report is what can be said without running the model.
 func (o *opened) report() (*metrics.Report, error) {
-	r := &metrics.Report{Schema: 1, Name: o.file.Metadata["name"], Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
-		Version: o.file.Metadata["rapt_version"]}
+	meta := o.file.Metadata
+	r := &metrics.Report{Schema: 1, Name: meta["name"], Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
+		Version: meta["rapt_version"], Checkpoint: o.path, Stage: meta["stage"], Unfinished: o.unfinished}
+	r.Epoch, _ = strconv.Atoi(meta["epoch"]) // 0 where it was not trained by rapt
 	kind, err := admm.ParseType(o.sparsity)
 	if err != nil {
 		return nil, &InputError{fmt.Errorf("%s: its metadata: %w", o.path, err)}

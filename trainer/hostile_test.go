@@ -101,9 +101,9 @@ func TestAllZerosAreHeld(t *testing.T) {
 	run(t, first)
 	before := bestOf(t, first, "retrain")
 	cfg := trainer.Settings(t, t.TempDir(), "model.load="+filepath.Join(folder(first), "checkpoints", "retrain", "best.safetensors"), "pretrain.epochs=0", "prune.ratio=0",
-		"prune.ratios={conv2: 0.3}", "prune.hold_zeros=true", "admm.lr=0.01", "admm.epochs=1", "retrain.epochs=1")
+		"prune.ratios={conv2: 0.3}", "prune.hold_zeros=true", "admm.lr=0.01", "admm.epochs=2", "retrain.epochs=1", "evaluate.baselines=[gradual]")
 	run(t, cfg)
-	for _, stage := range []string{"admm", "retrain"} {
+	for _, stage := range []string{"admm", "retrain", "gradual"} {
 		moved := 0
 		for name, w := range bestOf(t, cfg, stage) {
 			for i, v := range before[name] {
@@ -116,6 +116,19 @@ func TestAllZerosAreHeld(t *testing.T) {
 		}
 		assert.Greater(t, moved, 100, "or nothing was trained")
 	}
+}
+
+// A batch norm's shift of 0, as all have at first, is nothing that bn_filter holds: only what its scale's zeros switch off.
+func TestAShiftOfZeroHoldsNothing(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "prune.hold_zeros=true", "pretrain.epochs=0",
+		"admm.epochs=1", "retrain.epochs=1")
+	report := run(t, cfg)
+	assert.InDelta(t, 0.5, report.Sparsity.Sparsity, 0.05)
+}
+
+func TestGradualPruningResumesWithHeldZeros(t *testing.T) {
+	resumesAgainAndAgain(t, func(times int) int { return 4 + 3*(times%3) }, "prune.hold_zeros=true", "pretrain.epochs=1", "pretrain.lr_schedule=constant", "admm.epochs=2",
+		"retrain.epochs=1", "evaluate.baselines=[gradual]")
 }
 
 // A stage does not start from one that has not come to its end.

@@ -162,7 +162,7 @@ func replaced(t *testing.T, o EvalOptions) {
 		return strings.Contains(said.String(), "going on with")
 	}
 	put("retrain")
-	old, err := newTrial(o, nil)
+	old, err := newTrial(context.Background(), o, nil)
 	require.NoError(t, err)
 	put("pretrain")
 	require.NoError(t, old.openState())

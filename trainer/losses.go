@@ -112,7 +112,7 @@ func (p *pipeline) beginMethod(st *stage) error {
 	}
 	if st.target.method == "free" {
 		set := p.parts.Train
-		err := p.team.useNoise(int64(p.cfg.Data.BatchSize), int64(set.C), int64(set.H), int64(set.W))
+		err := p.team.useNoise(int64(p.largestBatch()), int64(set.C), int64(set.H), int64(set.W))
 		st.noise = lead.noise
 		return err
 	}

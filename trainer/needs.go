@@ -40,6 +40,9 @@ func NeedsOf(ctx context.Context, cfg *config.Config) (n Needs, err error) {
 	return n, err
 }
 
+// largestBatch is what a step takes: all training images at most.
+func (p *pipeline) largestBatch() int { return min(p.cfg.Data.BatchSize, p.parts.Train.N) }
+
 // stageMemory estimates what a stage holds at once.
 func (p *pipeline) stageMemory(st *stage, cost models.Costs) metrics.PlanMemory {
 	parameters := p.team.members[0].model.Parameters()
@@ -48,7 +51,7 @@ func (p *pipeline) stageMemory(st *stage, cost models.Costs) metrics.PlanMemory 
 		pruned += l.Weight.Numel()
 	}
 	m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters * p.copies(), Gradients: 4 * parameters * int64(len(p.team.members)),
-		Activations: 4 * 2 * cost.Activations * int64(p.cfg.Data.BatchSize) * p.objectiveOf(st).graphs()}
+		Activations: 4 * 2 * cost.Activations * int64(p.largestBatch()) * p.objectiveOf(st).graphs()}
 	switch {
 	case st.conf.Optimizer == "adam":
 		m.Optimizer = 2 * 4 * parameters
@@ -91,7 +94,7 @@ func (p *pipeline) disk(cost models.Costs) (all int64, err error) {
 			last += model
 		}
 		if p.cfg.Training.Method == "free" {
-			last += 4 * shape[0] * shape[1] * shape[2] * int64(p.cfg.Data.BatchSize)
+			last += 4 * shape[0] * shape[1] * shape[2] * int64(p.largestBatch())
 		}
 		best := model
 		if st.quant != nil { // codes of one byte

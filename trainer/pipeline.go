@@ -55,6 +55,11 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 	if err != nil {
 		return nil, err
 	}
+	if o.Overwrite {
+		if err := p.sparesInputs(); err != nil {
+			return nil, err
+		}
+	}
 	if p.run, err = checkpoint.OpenRun(p.dir(), checkpoint.Options{Resume: true, Overwrite: o.Overwrite}); err != nil {
 		return nil, err
 	}
@@ -63,6 +68,9 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 		if err := errors.Join(p.sameConfig(), p.sameData()); err != nil {
 			return nil, err
 		}
+	}
+	if report, ok := p.finished(); ok {
+		return report, nil
 	}
 	p.progress = metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
 	var closeLog func()
@@ -101,7 +109,7 @@ func (p *pipeline) note(err error) {
 func (p *pipeline) prepare(ctx context.Context) (torch.Device, error) {
 	c := p.cfg
 	var err error
-	if p.parts, err = loadData(ctx, dataOptions(c)); err != nil {
+	if err = p.load(ctx); err != nil {
 		return torch.CPU, err
 	}
 	set := p.parts.Train
@@ -248,6 +256,9 @@ func (p *pipeline) initialise(name string) error {
 func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 	stages, err := p.stages()
 	if err != nil {
+		return nil, err
+	}
+	if err := p.reachable(stages); err != nil {
 		return nil, err
 	}
 	if err := p.open(stages); err != nil {

@@ -156,6 +156,7 @@ type timing struct {
 // time measures a section of the config, as if it were the whole of it.
 func (p *pipeline) time(ctx context.Context, section string) (t timing, err error) {
 	alone := *p.cfg
+	alone.Data.BatchSize = p.largestBatch()
 	if section == "pretrain" { // also where it stands for other stages alone
 		alone.Pretrain.Epochs = max(1, alone.Pretrain.Epochs)
 	}

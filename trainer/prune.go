@@ -227,17 +227,24 @@ func (p *pipeline) masksOf(st *stage) (*masks, error) {
 	if err != nil || k == nil || !p.cfg.Prune.HoldZeros || st.mask.from == maskOf {
 		return k, err
 	}
-	for i, mask := range k.masks {
-		mask.Mul_(nonzero(k.params[i]))
-	}
+	return k, p.keepZeros(st, k)
+}
+
+// keepZeros has k hold what is zero now as well, also of layers that it is not of.
+func (p *pipeline) keepZeros(st *stage, k *masks) error {
 	lead := p.team.members[0]
+	for i, mask := range k.masks {
+		if strings.HasSuffix(k.names[i], "weight") { // a shift's mask is its scale's, and a shift may be zero
+			mask.Mul_(nonzero(k.params[i]))
+		}
+	}
 	all := prunable(lead.model)
 	for i, e := range all.entries {
 		if st.plan.kind.Prunes(all.infos[i].Kind) && !slices.Contains(k.names, e.Name) {
 			k.add(lead, e.Name, all.at[i], nonzero(*e.Tensor))
 		}
 	}
-	return k, lead.s.Err()
+	return lead.s.Err()
 }
 
 func (p *pipeline) masksFrom(st *stage) (*masks, error) {

@@ -19,12 +19,12 @@ func TestARunWhoseMetricsAreLostIsNotDone(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.metrics.Close()) // once more fails, as on a disk that is gone
 	assert.ErrorContains(t, p.seal(&metrics.Report{}), "cannot write the metrics: ")
-	assert.False(t, run.IsDone())
+	assert.False(t, checkpoint.IsDone(run.Dir))
 
 	p.metrics, err = metrics.Open(run.Dir, 0, true)
 	require.NoError(t, err)
 	require.NoError(t, p.seal(&metrics.Report{}))
-	assert.True(t, run.IsDone())
+	assert.True(t, checkpoint.IsDone(run.Dir))
 	p.options.Stages = []string{"pretrain"}
 	assert.ErrorContains(t, p.seal(&metrics.Report{}), "cannot write the metrics: ", "a single stage tells it too")
 }

@@ -182,7 +182,9 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 	p.startProgress(st, steps)
 	defer p.progress.Done()
 	if st.saved.Step == 0 && 0 < epoch && epoch < st.mask.gradual {
-		p.pruneFurther(st)
+		if err := p.pruneFurther(st); err != nil {
+			return err
+		}
 	}
 	for st.saved.Step < steps {
 		if ctx.Err() != nil {
@@ -212,9 +214,14 @@ func (p *pipeline) startProgress(st *stage, steps int) {
 }
 
 // pruneFurther puts a larger mask in the place of the last epoch's, where a stage prunes gradually.
-func (p *pipeline) pruneFurther(st *stage) {
+func (p *pipeline) pruneFurther(st *stage) error {
 	lead, before := p.team.members[0], st.masks
 	st.masks = st.plan.graduallyAt(st, st.saved.Epoch).pruneNow(lead)
+	if p.cfg.Prune.HoldZeros {
+		if err := p.keepZeros(st, st.masks); err != nil {
+			return err
+		}
+	}
 	st.masks.apply(lead.s)
 	st.average.hold(lead.s, st.masks)
 	if st.awp != nil {
@@ -222,6 +229,7 @@ func (p *pipeline) pruneFurther(st *stage) {
 		p.record()
 	}
 	lead.s.Free(before.masks...)
+	return lead.s.Err()
 }
 
 // nextStep takes the step that is due, on its batch of the epoch's order, and logs and saves where that is due after it.
@@ -375,8 +383,9 @@ func (p *pipeline) startModel(st *stage, resumed bool) error {
 		return p.initialise(st.name)
 	case st.from == "":
 		return p.initial()
-	case !p.run.HasCheckpoint(st.from, "best"):
-		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which %s does not hold yet: run that stage first", st.name, st.from, p.run.Dir)}
+	}
+	if err := p.ended(st); err != nil {
+		return err
 	}
 	if i := slices.IndexFunc(p.all, func(s *stage) bool { return s.name == st.from }); !p.all[i].saved.Done {
 		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which has not come to its end in %s: finish that stage first", st.name, st.from, p.run.Dir)}

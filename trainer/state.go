@@ -3,19 +3,15 @@ package trainer
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	torch "rapt/cgo"
 	"rapt/models"
 	"rapt/trainer/checkpoint"
-	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
 
@@ -26,40 +22,6 @@ func faultf(format string, args ...any) error {
 func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
 
 func (p *pipeline) dir() string { return p.cfg.Run.OutDir + string(os.PathSeparator) + p.cfg.Run.Name }
-
-// sameConfig refuses to go on with a run of another config.
-func (p *pipeline) sameConfig() error {
-	path := p.run.Path("config.yaml")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		p.run.Resumed = false // killed before it began
-		return nil
-	}
-	old, err := config.Load(path, nil)
-	if err != nil {
-		return err
-	}
-	if keys := config.Diff(old, p.cfg); len(keys) > 0 {
-		return &InputError{fmt.Errorf("%s holds a run with another %s: go on with its own config, choose another run.name, or give --overwrite", p.run.Dir, strings.Join(keys, ", "))}
-	}
-	return nil
-}
-
-// sameData refuses to go on with other images than the run began with.
-func (p *pipeline) sameData() error {
-	var env struct {
-		Data string `json:"data_sha256"`
-	}
-	if err := p.run.ReadJSON("env.json", &env); errors.Is(err, fs.ErrNotExist) {
-		return nil // killed before it began
-	} else if err != nil {
-		return err
-	}
-	if env.Data != "" && env.Data != p.parts.SHA256 {
-		return &InputError{fmt.Errorf("%s was begun with other images of %s (SHA-256 %.12s) than are in the data folder now (%.12s): put those back, choose another run.name, or give --overwrite",
-			p.run.Dir, p.cfg.Data.Dataset, env.Data, p.parts.SHA256)}
-	}
-	return nil
-}
 
 // resumePoint reads how far a stage came, and gives the run's step at which metrics go on.
 func (p *pipeline) resumePoint(st *stage) (int64, error) {

@@ -26,7 +26,7 @@ func (f *attackFlags) add(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.attacks, "attacks", nil, "attacks, by comma, such as pgd-40, apgd-ce or autoattack (default: the run's own)")
 	flags.StringVar(&f.norm, "norm", "", "Linf, L2 or L1; one that is not the run's own needs --epsilon beside it (default: the run's own)")
 	flags.Var(&f.epsilon, "epsilon", "radius of the attacks, such as 0.3 or 8/255 (default: the run's own)")
-	flags.Var(&f.stepSize, "step-size", "step of pgd and mim, such as 0.01 or 2/255 (default: the run's own)")
+	flags.Var(&f.stepSize, "step-size", "step of pgd and mim, such as 0.01 or 2/255 (default: the run's own for the attacks that it was tested with, else 2.5 epsilon / steps)")
 	flags.IntVar(&f.restarts, "restarts", 1, "starts of each attack that draws random numbers; an image must stand all of them")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed of the attacks' random numbers (default: the run's own)")
 	f.at.add(flags)

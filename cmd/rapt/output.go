@@ -48,6 +48,20 @@ func describe(w io.Writer, r *metrics.Report) {
 		fmt.Fprintf(w, ", %d parameters", r.Parameters)
 	}
 	fmt.Fprintln(w)
+	if r.Checkpoint != "" {
+		fmt.Fprintf(w, "model: %s%s\n", r.Checkpoint, origin(r))
+	}
+}
+
+// origin is the stage and epoch that a judged model comes from.
+func origin(r *metrics.Report) (text string) {
+	if r.Stage != "" {
+		text = fmt.Sprintf(" (stage %s, epoch %d)", r.Stage, r.Epoch)
+	}
+	if r.Unfinished {
+		text += "; its run has not ended, so later stages may be to come"
+	}
+	return text
 }
 
 // fraction writes a radius as a number, and as k/255 where it is one.

@@ -182,9 +182,9 @@ func (r *Run) ReadJSON(name string, v any) error {
 // MarkDone writes DONE: every stage has ended and the report is there.
 func (r *Run) MarkDone() error { return r.WriteFile("DONE", nil) }
 
-// IsDone tells whether MarkDone has been called on this run.
-func (r *Run) IsDone() bool {
-	_, err := os.Stat(r.Path("DONE"))
+// IsDone tells whether MarkDone has been called on the run in a folder.
+func IsDone(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "DONE"))
 	return err == nil
 }
 

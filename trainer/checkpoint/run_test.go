@@ -26,7 +26,7 @@ func fill(t *testing.T, dir string) {
 	require.NoError(t, save(r, "last", 2))
 	require.NoError(t, save(r, "best", 2))
 	require.NoError(t, r.MarkDone())
-	require.True(t, r.IsDone())
+	require.True(t, IsDone(r.Dir))
 	require.NoError(t, r.Close())
 }
 
@@ -52,7 +52,7 @@ func TestAnExistingRunIsResumedOrRefused(t *testing.T) {
 	r, err := OpenRun(dir, Options{Resume: true})
 	require.NoError(t, err)
 	assert.True(t, r.Resumed)
-	assert.True(t, r.IsDone())
+	assert.True(t, IsDone(r.Dir))
 	assert.Equal(t, int64(2), loadEpoch(t, r, "last"))
 	require.NoError(t, r.Close())
 	assert.Equal(t, before, tree(t, dir))
@@ -77,7 +77,7 @@ func TestOverwriteRemovesOnlyWhatRaptWrote(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Close()
 	assert.False(t, r.Resumed)
-	assert.False(t, r.IsDone())
+	assert.False(t, IsDone(r.Dir))
 	assert.False(t, r.HasCheckpoint("admm", "last"))
 	assert.ElementsMatch(t, append(mine, lockName), tree(t, dir))
 }

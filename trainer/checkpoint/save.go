@@ -236,7 +236,7 @@ func (r *Run) LoadCheckpoint(stage, which string) (model, state *File, info json
 	first := err
 	model, state, info, err = load(base, base+prev+sealEnd)
 	if err != nil {
-		return nil, nil, nil, badInput(base+modelEnd, "is damaged (%v), and so is the one before it (%v)", first, err)
+		return nil, nil, nil, badInput(base+modelEnd, "is damaged (%v), and so is the one before it, %s (%v): put a whole one back, or begin anew with --overwrite", first, filepath.Base(base)+prev+modelEnd, err)
 	}
 	r.passed = append(r.passed, base)
 	if r.Warn != nil {

@@ -17,6 +17,12 @@ type Report struct {
 	Method     string `json:"method"`
 	Parameters int64  `json:"parameters"`
 
+	// Of one model that is judged: its file, the stage and epoch that it comes from, and whether its run had not ended.
+	Checkpoint string `json:"checkpoint,omitempty"`
+	Stage      string `json:"stage,omitempty"`
+	Epoch      int    `json:"epoch,omitempty"`
+	Unfinished bool   `json:"unfinished,omitempty"`
+
 	CleanAccuracy  *float64           `json:"clean_accuracy,omitempty"`
 	RobustAccuracy map[string]float64 `json:"robust_accuracy,omitempty"` // by attack, such as "pgd-40"
 	// WorstCaseAccuracy counts a sample only if it is right under every attack.
