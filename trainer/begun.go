@@ -30,10 +30,11 @@ func (p *pipeline) sameConfig() error {
 	return nil
 }
 
-// finished gives the report of a run that is done, of which nothing is to be changed.
+// finished gives the report of a run that is done, of which nothing is to be changed. With prune.strategy it goes the long way, on which that
+// file is compared with what the run began with.
 func (p *pipeline) finished() (*metrics.Report, bool) {
 	var r metrics.Report
-	if p.options.Stages != nil || !p.run.Resumed || !checkpoint.IsDone(p.run.Dir) || p.run.ReadJSON("report.json", &r) != nil {
+	if p.cfg.Prune.Strategy != "" || p.options.Stages != nil || !p.run.Resumed || !checkpoint.IsDone(p.run.Dir) || p.run.ReadJSON("report.json", &r) != nil {
 		return nil, false
 	}
 	return &r, true

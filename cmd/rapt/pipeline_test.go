@@ -305,7 +305,7 @@ func TestATerminatedRunIsFinishedByTheSameCommand(t *testing.T) {
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		code   int
-	}{"SIGTERM": {syscall.SIGTERM, 143}, "SIGUSR1": {syscall.SIGUSR1, 143}, "SIGINT": {syscall.SIGINT, 130}} {
+	}{"SIGTERM": {syscall.SIGTERM, 143}, "SIGHUP": {syscall.SIGHUP, 143}, "SIGUSR1": {syscall.SIGUSR1, 143}, "SIGINT": {syscall.SIGINT, 130}} {
 		t.Run(name, func(t *testing.T) {
 			config, folder := tinyRun(t)
 			args := []string{"run", config, "--set", "pretrain.epochs=10", "--set", "admm.epochs=0", "--set", "retrain.epochs=0"}

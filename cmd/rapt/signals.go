@@ -58,6 +58,9 @@ func (a *app) interruptible(work func(ctx context.Context, cmd *cobra.Command, a
 		a.signal.grace.Store(int64(usualGrace))
 		signals := make(chan os.Signal, 8)
 		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1)
+		if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+			signal.Notify(signals, syscall.SIGHUP)
+		}
 		done := make(chan struct{})
 		defer func() {
 			signal.Stop(signals)
