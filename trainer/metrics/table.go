@@ -67,6 +67,9 @@ func Grid(w io.Writer, header []string, rows [][]string) {
 // SparsityTable writes a row for each layer and a total: the share pruned and
 // kept, the rate, and how many filters and columns are zero throughout.
 func SparsityTable(w io.Writer, s Sparsity) {
+	if s.Type == "bn_filter" {
+		fmt.Fprintln(w, "counted are the batch norms' scales; rapt plan tells what of the network goes with their channels")
+	}
 	t := newTable(w, table.Row{"layer", "weights", "pruned %", "kept %", "rate", "zero filters", "zero columns"})
 	for _, l := range s.Layers {
 		t.AppendRow(table.Row{l.Name, l.Numel, percent(l.Sparsity), percent(1 - l.Sparsity), times(rate(l.Numel, l.Zeros)),
