@@ -145,9 +145,6 @@ func (b *Probe) Evaluate(n int) error {
 	return err
 }
 
-// Workers is the team's size.
-func (b *Probe) Workers() int { return len(b.p.team.members) }
-
 // Device is what the team works on.
 func (b *Probe) Device() torch.Device { return b.p.team.members[0].s.Device() }
 

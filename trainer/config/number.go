@@ -2,13 +2,10 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Number is a float64 that a config may also write as a fraction: 0.3, 1e-4, 8/255. It is always finite.
@@ -48,17 +45,4 @@ func parseDecimal(text string) (float64, error) {
 		return 0, errNumber
 	}
 	return value, nil
-}
-
-// UnmarshalYAML reads a scalar as ParseNumber does.
-func (n *Number) UnmarshalYAML(node *yaml.Node) error {
-	if node.Kind != yaml.ScalarNode {
-		return fmt.Errorf("line %d: %w", node.Line, errNumber)
-	}
-	value, err := ParseNumber(node.Value)
-	if err != nil {
-		return fmt.Errorf("line %d: %w", node.Line, err)
-	}
-	*n = value
-	return nil
 }
