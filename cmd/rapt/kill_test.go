@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/procfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"rapt/trainer/checkpoint"
 )
 
 // kills is how often TestKilled kills: $RAPT_KILLS, or a few.
@@ -52,13 +54,14 @@ func TestKilled(t *testing.T) {
 	args, broken := begin()
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
 	saved, times := 0, kills(t)
-	for n := 0; n < times; n++ {
+	n := 0
+	for ; n < times && !checkpoint.IsDone(broken); n++ { // a finished run is only shown
 		r := start(t, args...)
 		if n%4 != 3 { // else it is hit while it starts
 			r.until("rapt v-test run=")
 		}
 		// A share of the whole each time, so that the kills are spread over all of it.
-		time.Sleep(time.Duration(random.Float64() * 2 * float64(took) / float64(times) * 1.2))
+		time.Sleep(time.Duration(random.Float64() * 2 * float64(took) / float64(times) * 0.9))
 		signal := syscall.SIGKILL
 		if n%2 == 1 {
 			signal = syscall.SIGTERM
@@ -73,7 +76,7 @@ func TestKilled(t *testing.T) {
 			require.Contains(t, []int{-1, exitTerminate}, code, "ended by the signal, before the program could see it or by saving")
 		}
 	}
-	t.Logf("%d times killed or terminated, %d of them saved; a whole run takes %v", times, saved, took.Round(time.Millisecond))
+	t.Logf("%d times killed or terminated, %d of them saved; a whole run takes %v", n, saved, took.Round(time.Millisecond))
 	code, _, errOut = program(t, args...)
 	require.Zero(t, code, errOut)
 	same(t, whole, broken)

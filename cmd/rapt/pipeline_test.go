@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -302,6 +303,9 @@ func (r *running) code() int {
 }
 
 func TestATerminatedRunIsFinishedByTheSameCommand(t *testing.T) {
+	caught := make(chan os.Signal, 1) // else the program would ignore a hangup where these tests run under nohup
+	signal.Notify(caught, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(caught) })
 	for name, c := range map[string]struct {
 		signal syscall.Signal
 		code   int
