@@ -65,7 +65,7 @@ func advise(history []Iteration, layer int, c Course) string {
 	case c.Updates == 0:
 		return fmt.Sprintf("Z and U were never updated: %s.epochs has to reach %s.update_every, which is %d", c.Section, c.Section, c.UpdateEvery)
 	case len(history) < 2:
-		return fmt.Sprintf("one update does not show where it goes: more %s.epochs%s", c.Section, sooner(c, ", or a smaller %s.update_every than %d"))
+		return fmt.Sprintf("one update does not show where it goes: more %s.epochs%s", c.Section, orSooner(c, ", or"))
 	case r.PrimalRel <= converged || r.DualRel > balanceMu*r.PrimalRel:
 		return adviseDual(r, dual, c)
 	}
@@ -86,17 +86,17 @@ func advise(history []Iteration, layer int, c Course) string {
 		if rho.change() <= 1 { // it would only be brought back
 			return fmt.Sprintf("W stays %s of its norm away from Z with rho in balance: lower %s.lr", percent(r.PrimalRel), c.Section)
 		}
-		other = fmt.Sprintf("give more %s.epochs%s, as balancing has not ended", c.Section, sooner(c, " or a smaller %s.update_every than %d"))
+		other = fmt.Sprintf("give more %s.epochs%s, as balancing has not ended", c.Section, orSooner(c, " or"))
 	}
 	return fmt.Sprintf("W stays %s of its norm away from Z: raise %s.rho about %d times, or %s", percent(r.PrimalRel), c.Section, raise(r.PrimalRel/converged), other)
 }
 
-// sooner is format with update_every's section and value, where updates can be more frequent than they are.
-func sooner(c Course, format string) string {
+// orSooner offers more frequent updates beside something else, where they are not in each epoch already.
+func orSooner(c Course, or string) string {
 	if c.UpdateEvery <= 1 {
 		return ""
 	}
-	return fmt.Sprintf(format, c.Section, c.UpdateEvery)
+	return fmt.Sprintf("%s a smaller %s.update_every than %d", or, c.Section, c.UpdateEvery)
 }
 
 func adviseDual(r Residual, dual trend, c Course) string {

@@ -189,9 +189,6 @@ func TestCIFARAsJPEG(t *testing.T) {
 
 // TestRealCIFARAsJPEG reads all 60,000 images.
 func TestRealCIFARAsJPEG(t *testing.T) {
-	if testing.Short() {
-		t.Skip("decodes 60,000 images, which takes minutes under the race detector; without -short it runs")
-	}
 	dir := os.Getenv("RAPT_DATA_DIR")
 	path := filepath.Join(dir, "cifar10-jpeg.tar.xz")
 	if _, err := os.Stat(path); dir == "" || err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"rapt/trainer/checkpoint"
@@ -30,11 +31,24 @@ func (p *pipeline) sameConfig() error {
 	return nil
 }
 
-// finished gives the report of a run that is done, of which nothing is to be changed. With prune.strategy it goes the long way, on which that
-// file is compared with what the run began with.
+// sameStrategy refuses to go on with another prune.strategy than the run began with: the config has only its name.
+func (p *pipeline) sameStrategy() error {
+	path := p.run.Path(strategyName)
+	if _, err := os.Stat(path); err != nil || p.cfg.Prune.Strategy == "" || !prunes(p.cfg) {
+		return nil
+	}
+	before, err := config.ReadStrategy(path)
+	if err == nil && !slices.Equal(ratiosOf(before), p.ratios) {
+		err = &InputError{fmt.Errorf("%s holds other ratios than the run in %s began with: give back the old ones, choose another run.name, or give --overwrite",
+			p.cfg.Prune.Strategy, p.run.Dir)}
+	}
+	return err
+}
+
+// finished gives the report of a run that is done, of which nothing is to be changed.
 func (p *pipeline) finished() (*metrics.Report, bool) {
 	var r metrics.Report
-	if p.cfg.Prune.Strategy != "" || p.options.Stages != nil || !p.run.Resumed || !checkpoint.IsDone(p.run.Dir) || p.run.ReadJSON("report.json", &r) != nil {
+	if p.options.Stages != nil || !p.run.Resumed || !checkpoint.IsDone(p.run.Dir) || p.run.ReadJSON("report.json", &r) != nil {
 		return nil, false
 	}
 	return &r, true
@@ -63,27 +77,31 @@ func (p *pipeline) ended(st *stage) error {
 
 // sparesInputs refuses to overwrite the folder that the run would read from.
 func (p *pipeline) sparesInputs() error {
-	dir, err := filepath.EvalSymlinks(p.dir())
+	dir, err := realPath(p.dir())
 	if err != nil {
 		return nil // there is none
 	}
 	for key, path := range map[string]string{"model.load": p.cfg.Model.Load, "prune.strategy": p.cfg.Prune.Strategy} {
-		path, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			continue // it is empty, or was refused
+		if path == "" {
+			continue
 		}
-		if inside, err := filepath.Rel(absolute(dir), absolute(path)); err == nil && filepath.IsLocal(inside) {
+		path, err := realPath(path)
+		if err != nil {
+			return p.cfg.Errorf(key, "%v", err)
+		}
+		if inside, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(inside) {
 			return p.cfg.Errorf(key, "%s lies in the run's own folder, which --overwrite would empty: choose another run.name", path)
 		}
 	}
 	return nil
 }
 
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
 	}
-	return path
+	return filepath.EvalSymlinks(path)
 }
 
 // sameData refuses to go on with other images than the run began with.

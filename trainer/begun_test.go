@@ -27,11 +27,15 @@ func all(t *testing.T, dir string) map[string]string {
 }
 
 func TestAFinishedRunIsOnlyShown(t *testing.T) {
-	cfg := trainer.Settings(t, t.TempDir(), "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0")
-	first := run(t, cfg)
-	before := all(t, folder(cfg))
-	assert.Equal(t, first, run(t, cfg))
-	assert.Equal(t, before, all(t, folder(cfg)))
+	strategy := filepath.Join(t.TempDir(), "mine.yaml")
+	require.NoError(t, os.WriteFile(strategy, []byte("conv2: 0.5\n"), 0o600))
+	for _, sets := range [][]string{{"pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0"}, {"prune.ratio=0", "prune.strategy=" + strategy}} {
+		cfg := trainer.Settings(t, t.TempDir(), sets...)
+		first := run(t, cfg)
+		before := all(t, folder(cfg))
+		assert.Equal(t, first, run(t, cfg))
+		assert.Equal(t, before, all(t, folder(cfg)))
+	}
 }
 
 func TestOverwritingSparesWhatTheRunReads(t *testing.T) {

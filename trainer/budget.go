@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -217,21 +216,10 @@ func (p *pipeline) curves(ctx context.Context, all everyWeight, layers []admm.Bu
 	return nil
 }
 
-// writeKnown writes the strategy where it does not wait for the weights. A run that goes on must prune as it did.
+// writeKnown writes the strategy where it does not wait for the weights.
 func (p *pipeline) writeKnown() error {
 	if !prunes(p.cfg) || p.cfg.Prune.Budget.NeedsWeights() {
 		return nil
-	}
-	path := p.run.Path(strategyName)
-	if _, err := os.Stat(path); err == nil && p.cfg.Prune.Strategy != "" {
-		before, err := config.ReadStrategy(path)
-		if err != nil {
-			return err
-		}
-		if !slices.Equal(ratiosOf(before), p.plan.ratios) {
-			return &InputError{fmt.Errorf("%s holds other ratios than the run in %s began with: give back the old ones, choose another run.name, or give --overwrite",
-				p.cfg.Prune.Strategy, p.run.Dir)}
-		}
 	}
 	return p.writeStrategy()
 }

@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"rapt/admm"
 	"rapt/adversarial"
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
@@ -24,9 +25,10 @@ type pipeline struct {
 	options RunOptions
 	spec    models.Spec
 	parts   *datasets.Parts
-	plan    *pruning   // of the last step
-	plans   []*pruning // of each step of pruning
-	settled bool       // the plans wait for no weights any more
+	plan    *pruning          // of the last step
+	plans   []*pruning        // of each step of pruning
+	ratios  []admm.LayerRatio // what the config removes of each layer, known before there is a team
+	settled bool              // the plans wait for no weights any more
 	quant   *quantisation
 	attack  adversarial.PGD // trained against, and validated with
 	judges  []asked         // the test's
@@ -65,7 +67,7 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 	}
 	defer func() { err = errors.Join(err, p.run.Close()) }()
 	if p.run.Resumed {
-		if err := errors.Join(p.sameConfig(), p.sameData()); err != nil {
+		if err := errors.Join(p.sameConfig(), p.sameData(), p.sameStrategy()); err != nil {
 			return nil, err
 		}
 	}
@@ -178,9 +180,11 @@ func (p *pipeline) fits() error {
 		if err != nil {
 			return err
 		}
-		if _, err := newPrunings(p.cfg, model); err != nil {
+		plans, err := newPrunings(p.cfg, model)
+		if err != nil {
 			return err
 		}
+		p.ratios = plans[len(plans)-1].ratios
 		if _, err := newQuantisation(p.cfg, model); err != nil {
 			return err
 		}
