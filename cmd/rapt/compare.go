@@ -32,8 +32,8 @@ on the images that only one of them gets right says how likely such a difference
 				return a.writeJSON(c)
 			}
 			for i, r := range []*metrics.Report{c.A, c.B} {
-				fmt.Fprintf(a.out, "%c, %s\n   ", 'A'+i, args[i])
-				describe(a.out, r)
+				fmt.Fprintf(a.out, "%c, %s\n", 'A'+i, args[i])
+				describe(a.out, r, "   ")
 			}
 			a.showAttacks(c.A.Attacks)
 			fmt.Fprintf(a.out, "%d images\n", c.A.Evaluation.Images)

@@ -11,7 +11,7 @@ func (a *app) showEvaluation(r *metrics.Report) error {
 	if a.json {
 		return a.writeJSON(r)
 	}
-	describe(a.out, r)
+	describe(a.out, r, "")
 	a.showAttacks(r.Attacks)
 	if e := r.Evaluation; e != nil {
 		a.showAccuracies(r, e)

@@ -38,9 +38,9 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// describe is a report's first line.
-func describe(w io.Writer, r *metrics.Report) {
-	fmt.Fprintf(w, "%s: %s (width %d) on %s", r.Name, r.Arch, r.Width, r.Dataset)
+// describe is a report's first lines, each after the indent.
+func describe(w io.Writer, r *metrics.Report, indent string) {
+	fmt.Fprintf(w, "%s%s: %s (width %d) on %s", indent, r.Name, r.Arch, r.Width, r.Dataset)
 	if r.Method != "" {
 		fmt.Fprintf(w, ", training method %s", r.Method)
 	}
@@ -49,7 +49,7 @@ func describe(w io.Writer, r *metrics.Report) {
 	}
 	fmt.Fprintln(w)
 	if r.Checkpoint != "" {
-		fmt.Fprintf(w, "model: %s%s\n", r.Checkpoint, origin(r))
+		fmt.Fprintf(w, "%smodel: %s%s\n", indent, r.Checkpoint, origin(r))
 	}
 }
 

@@ -146,7 +146,7 @@ func (a *app) exporting(cfg *config.Config, address string, options *trainer.Run
 // showRun prints the closing tables and where the files are.
 func (a *app) showRun(report *metrics.Report, folder string, whole bool) {
 	fmt.Fprintln(a.out)
-	describe(a.out, report)
+	describe(a.out, report, "")
 	metrics.Table(a.out, report)
 	metrics.ADMMTable(a.out, report)
 	if len(report.Sparsity.Layers) > 0 {

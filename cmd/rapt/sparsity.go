@@ -24,7 +24,7 @@ func (a *app) sparsityCommand() *cobra.Command {
 			if a.json {
 				return a.writeJSON(report)
 			}
-			describe(a.out, report)
+			describe(a.out, report, "")
 			a.showSparsity(report)
 			return nil
 		}),
