@@ -83,6 +83,13 @@ func (s *Session) Device() Device { return s.device }
 // ShapesOnly tells whether the session's layers are for their shapes alone.
 func (s *Session) ShapesOnly() bool { return s.shapes }
 
+// Sketch runs f, where the session's layers are made for their shapes alone.
+func (s *Session) Sketch(f func()) {
+	defer func(before bool) { s.shapes = before }(s.shapes)
+	s.shapes = true
+	f()
+}
+
 // Err is the first error since the session began.
 func (s *Session) Err() error { return s.err }
 

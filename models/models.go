@@ -16,6 +16,9 @@ type Spec struct {
 	Classes   int       // at least 2
 	Input     [3]int64  // [C, H, W] of one image; zero means the architecture's usual
 	Mean, Std []float64 // per channel: the network sees (pixels - Mean) / Std; empty means the pixels as they are
+
+	// Channels that are left of a layer, by its name, where some were taken out: see Compact. The others have theirs.
+	Channels map[string]int64
 }
 
 // Model is a network with its state dict at hand.
@@ -37,7 +40,12 @@ func New(s *torch.Session, sp Spec, g *torch.Generator) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Module: a.make(s, sp), Spec: sp, Input: sp.Input}
+	m := &Model{Spec: sp, Input: sp.Input}
+	if len(sp.Channels) == 0 {
+		m.Module = a.make(s, sp)
+	} else if err := m.narrow(s, a.make); err != nil {
+		return nil, err
+	}
 	m.State = nn.StateDict(m.Module)
 	if len(sp.Mean) > 0 {
 		m.mean, m.std = perChannel(s, sp.Mean), perChannel(s, sp.Std)
@@ -48,6 +56,15 @@ func New(s *torch.Session, sp Spec, g *torch.Generator) (*Model, error) {
 		}
 	}
 	return m, s.Err()
+}
+
+// free frees the network's tensors, which its session would keep.
+func (m *Model) free() {
+	s := m.State[0].Tensor.Session()
+	for _, e := range m.State {
+		s.Free(*e.Tensor)
+	}
+	s.Free(m.mean, m.std)
 }
 
 func perChannel(s *torch.Session, v []float64) torch.Tensor {

@@ -1,9 +1,6 @@
 package models
 
-import (
-	torch "rapt/cgo"
-	"rapt/cgo/nn"
-)
+import "rapt/cgo/nn"
 
 // Wire is channels on their way: those that some layers make and others read. Where From has several, a channel is theirs together: they
 // are added, channel by channel, or the later is a depthwise convolution, which passes each channel on alone. It can be taken out where
@@ -21,18 +18,10 @@ type wire struct{ from, to []nn.Module }
 // Wiring lists the wires in the network's order; each convolution and linear layer is in one From. Batch norms, pooling and
 // activations lie on wires. It is empty for a network whose channels are shuffled, joined or read by other ways, which wires cannot tell.
 func Wiring(m *Model) []Wire {
-	names := map[*torch.Tensor]string{}
-	for _, e := range m.State {
-		names[e.Tensor] = e.Layer
-	}
+	names := m.layerNames()
 	name := func(layers []nn.Module) (out []string) {
 		for _, l := range layers {
-			switch l := l.(type) {
-			case *nn.Conv2dModule:
-				out = append(out, names[&l.Weight])
-			case *nn.LinearModule:
-				out = append(out, names[&l.Weight])
-			}
+			out = append(out, names[l])
 		}
 		return out
 	}
@@ -94,7 +83,7 @@ func (w *wiring) residual(body []*nn.Conv2dModule, shortcut *nn.Conv2dModule) {
 
 func depthwise(l nn.Module) bool {
 	c, ok := l.(*nn.Conv2dModule)
-	return ok && c.Options.Groups > 1 && c.Options.Groups == c.Weight.Size(0) && c.Weight.Size(1) == 1
+	return ok && c.Depthwise()
 }
 
 func (n *leNet) wiring() []wire {

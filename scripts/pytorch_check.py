@@ -47,13 +47,13 @@ def read_safetensors(path):
 class LeNet(nn.Module):
     """The MNIST LeNets. Returns log-probabilities of [N, 1, 28, 28] images in [0, 1]."""
 
-    def __init__(self, c1, c2, hidden, padding, batch_norm):
+    def __init__(self, c1, c2, hidden, padding, batch_norm, classes=10):
         super().__init__()
         side = 7 if padding else 4
         self.conv1 = nn.Conv2d(1, c1, 5, padding=padding)
         self.conv2 = nn.Conv2d(c1, c2, 5, padding=padding)
         self.fc1 = nn.Linear(c2 * side * side, hidden)
-        self.fc2 = nn.Linear(hidden, 10)
+        self.fc2 = nn.Linear(hidden, classes)
         self.batch_norm = batch_norm
         if batch_norm:
             self.conv1_bn = nn.BatchNorm2d(c1)
@@ -69,13 +69,13 @@ class LeNet(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block of ResNet-18: two 3x3 convolutions and a shortcut."""
+    """A residual block of ResNet-18: two 3x3 convolutions, with c_mid channels between them, and a shortcut."""
 
-    def __init__(self, c_in, c_out, stride):
+    def __init__(self, c_in, c_mid, c_out, stride):
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.conv1 = nn.Conv2d(c_in, c_mid, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_mid)
+        self.conv2 = nn.Conv2d(c_mid, c_out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(c_out)
         self.shortcut = nn.Sequential()
         if stride != 1 or c_in != c_out:
@@ -87,17 +87,22 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """ResNet-18 for 32x32 images, c channels after the first convolution. Returns logits."""
+    """ResNet-18 for 32x32 images, of the sizes that the state dict has. Returns logits."""
 
-    def __init__(self, c, classes):
+    def __init__(self, state):
         super().__init__()
+        channels = lambda name: state[f"{name}.weight"].shape[0]
+        c = channels("conv1")
         self.conv1 = nn.Conv2d(3, c, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(c)
-        wide = [c, c, 2 * c, 4 * c, 8 * c]
-        for i in range(4):
-            blocks = Block(wide[i], wide[i + 1], 1 if i == 0 else 2), Block(wide[i + 1], wide[i + 1], 1)
-            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
-        self.linear = nn.Linear(8 * c, classes)
+        for i in range(1, 5):
+            blocks = []
+            for j in range(2):
+                mid, out = channels(f"layer{i}.{j}.conv1"), channels(f"layer{i}.{j}.conv2")
+                blocks.append(Block(c, mid, out, 2 if i > 1 and j == 0 else 1))
+                c = out
+            setattr(self, f"layer{i}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(c, channels("linear"))
 
     def forward(self, x):
         x = F.relu(self.bn1(self.conv1(x)))
@@ -106,14 +111,12 @@ class ResNet18(nn.Module):
 
 
 def build(arch, state):
-    """Makes the model; those with a width take it from the checkpoint's shapes."""
+    """Makes the model of the checkpoint's shapes: those of a width, or those that rapt compact left."""
     if arch in ("resnet18", "resnet18_adv"):
-        return ResNet18(state["conv1.weight"].shape[0], state["linear.weight"].shape[0])
-    if arch == "lenet_adv":
-        w = state["conv1.weight"].shape[0] // 2
-        return LeNet(2 * w, 4 * w, 64 * w, 2, False)
-    if arch in ("lenet", "lenet_bn"):
-        return LeNet(20, 50, 500, 0, arch == "lenet_bn")
+        return ResNet18(state)
+    if arch in ("lenet", "lenet_bn", "lenet_adv"):
+        c1, c2, hidden, classes = (state[f"{name}.weight"].shape[0] for name in ("conv1", "conv2", "fc1", "fc2"))
+        return LeNet(c1, c2, hidden, 2 if arch == "lenet_adv" else 0, arch == "lenet_bn", classes)
     sys.exit(f"pytorch_check: no architecture {arch!r} here; give --arch lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv")
 
 

@@ -197,7 +197,7 @@ func (o *opened) outlined(f func(*models.Model) error) error {
 	return torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
 		model, err := models.New(s, o.spec, nil)
 		if err != nil {
-			return err
+			return &InputError{fmt.Errorf("%s: %w", o.path, err)}
 		}
 		return f(model)
 	})
@@ -253,6 +253,12 @@ func (o *opened) report() (*metrics.Report, error) {
 	return r, err
 }
 
+// logits are the model's of all images in order, [N, classes]; batch 0 takes so many at a time as an evaluation does.
+func (t *team) logits(ctx context.Context, d *images, batch int) ([]float32, error) {
+	out := make([]float32, d.n*t.members[0].model.Spec.Classes)
+	return out, t.each(func(m *member) error { return m.logits(ctx, d, cmp.Or(batch, chunkSize), out) })
+}
+
 // logits fills in those of the member's share of the batches.
 func (m *member) logits(ctx context.Context, d *images, batch int, out []float32) (err error) {
 	for at := m.id * batch; at < d.n; at += m.of * batch {
@@ -296,8 +302,8 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 		return 0, &InputError{fmt.Errorf("--device %s: logits are computed on one device", o.Device)}
 	}
 	err = m.with(m.devs[0], o.Workers, func(t *team, d *images) error {
-		logits := make([]float32, d.n*m.spec.Classes)
-		if err := t.each(func(w *member) error { return w.logits(ctx, d, cmp.Or(o.BatchSize, chunkSize), logits) }); err != nil {
+		logits, err := t.logits(ctx, d, o.BatchSize)
+		if err != nil {
 			return err
 		}
 		labels, err := d.labels.Int64s()

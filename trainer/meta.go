@@ -2,6 +2,8 @@ package trainer
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -128,9 +130,28 @@ func (d *described) optional() map[string]func(string) error {
 			}
 			return err
 		},
-		"mean": func(v string) (err error) { d.spec.Mean, err = readFloats(v); return },
-		"std":  func(v string) (err error) { d.spec.Std, err = readFloats(v); return },
+		"channels": func(v string) (err error) { d.spec.Channels, err = readChannels(v); return },
+		"mean":     func(v string) (err error) { d.spec.Mean, err = readFloats(v); return },
+		"std":      func(v string) (err error) { d.spec.Std, err = readFloats(v); return },
 	}
+}
+
+// channelList writes a network's Channels, as conv1=5,conv2=8, by name.
+func channelList(channels map[string]int64) string {
+	return joined(slices.Sorted(maps.Keys(channels)), func(layer string) string { return layer + "=" + strconv.FormatInt(channels[layer], 10) })
+}
+
+func readChannels(v string) (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, one := range strings.Split(v, ",") {
+		layer, text, _ := strings.Cut(one, "=")
+		n, err := strconv.ParseInt(text, 10, 64)
+		if _, twice := out[layer]; err != nil || twice {
+			return nil, fmt.Errorf("%q is no layer=channels", one)
+		}
+		out[layer] = n
+	}
+	return out, nil
 }
 
 func readFloats(v string) (out []float64, err error) {

@@ -230,6 +230,9 @@ func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, mo
 	if err := sameNormalisation(path, meta, spec); err != nil {
 		return err
 	}
+	if made := meta["channels"]; made != channelList(spec.Channels) {
+		return &InputError{fmt.Errorf("%s is what rapt compact left of a %s (%s): training and pruning go on from the checkpoint that it was made from", path, spec.Arch, made)}
+	}
 	given := map[string]checkpoint.TensorInfo{}
 	for _, stored := range infos {
 		given[stored.Name] = stored

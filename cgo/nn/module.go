@@ -12,6 +12,15 @@ type Mode struct {
 	Generator *torch.Generator // for dropout; needed only where a network has it
 	Folded    Folded           // weights made ready for many calls; in evaluation only
 	Trace     *Trace           // where convolutions and linear layers note what they would do, and compute nothing; nil: nowhere
+
+	// Tap is told by each convolution and linear layer, before it computes, what it reads. The weight, the layer's own, tells it from the others.
+	Tap func(weight, x torch.Tensor)
+}
+
+func (m Mode) tap(weight, x torch.Tensor) {
+	if m.Tap != nil {
+		m.Tap(weight, x)
+	}
 }
 
 // Eval is evaluation mode.
@@ -57,20 +66,27 @@ type layer interface {
 }
 
 // StateDict lists a network's tensors with PyTorch's names, in PyTorch's order.
-func StateDict(root Module) []Entry { return walk(root, "", nil) }
-
-func walk(m Module, prefix string, out []Entry) []Entry {
-	if l, ok := m.(layer); ok {
-		for _, e := range l.entries() {
-			e.Layer, e.Kind = prefix, l.kind()
-			e.Name = join(prefix, e.Name)
-			out = append(out, e)
+func StateDict(root Module) (out []Entry) {
+	Walk(root, func(name string, m Module) {
+		if l, ok := m.(layer); ok {
+			for _, e := range l.entries() {
+				e.Layer, e.Kind = name, l.kind()
+				e.Name = join(name, e.Name)
+				out = append(out, e)
+			}
 		}
-	}
-	for _, c := range m.Children() {
-		out = walk(c.Module, join(prefix, c.Name), out)
-	}
+	})
 	return out
+}
+
+// Walk calls f for root and all its parts, each after the module that it is a part of, under its name in the state dict.
+func Walk(root Module, f func(name string, m Module)) { visit(root, "", f) }
+
+func visit(m Module, name string, f func(string, Module)) {
+	f(name, m)
+	for _, c := range m.Children() {
+		visit(c.Module, join(name, c.Name), f)
+	}
 }
 
 func join(prefix, name string) string {
@@ -118,7 +134,7 @@ func buffer(s *torch.Session, v float64, d torch.DType, shape ...int64) torch.Te
 // filled is a tensor of one value, which for shapes alone is stored once.
 func filled(s *torch.Session, v float64, d torch.DType, shape ...int64) torch.Tensor {
 	if s.ShapesOnly() {
-		return s.Full(v, d).Expand(shape...)
+		return s.Scope(func() torch.Tensor { return s.Full(v, d).Expand(shape...) })
 	}
 	return s.Full(v, d, shape...)
 }

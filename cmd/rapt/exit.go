@@ -43,6 +43,7 @@ func (a *app) code(err error) int {
 	var (
 		usage      *usageError
 		unproved   *unprovedError
+		unequal    *trainer.UnequalError
 		checksum   *datasets.ChecksumError
 		configFile *config.Error
 		input      *trainer.InputError
@@ -52,7 +53,7 @@ func (a *app) code(err error) int {
 	switch {
 	case errors.Is(err, trainer.ErrInterrupted), errors.Is(err, context.Canceled):
 		return a.signal.code()
-	case errors.As(err, &unproved), errors.As(err, &checksum):
+	case errors.As(err, &unproved), errors.As(err, &unequal), errors.As(err, &checksum):
 		return exitUnproved
 	case !a.started, errors.As(err, &usage), errors.As(err, &configFile), errors.As(err, &input), errors.As(err, &data), errors.As(err, &model):
 		return exitUsage

@@ -21,7 +21,7 @@ func (a *app) predictCommand() *cobra.Command {
   rapt predict model.safetensors --out logits.safetensors --limit 1000 --images`,
 		Args: positional("CHECKPOINT or RUN"),
 		RunE: a.interruptible(func(ctx context.Context, cmd *cobra.Command, args []string) error {
-			if err := firstError(checkOut(&out), at.check(cmd)); err != nil {
+			if err := firstError(checkOut("predict", "the logits", &out), at.check(cmd)); err != nil {
 				return err
 			}
 			n, err := trainer.Predict(ctx, trainer.PredictOptions{
@@ -44,9 +44,9 @@ func (a *app) predictCommand() *cobra.Command {
 	return cmd
 }
 
-func checkOut(out *string) error {
+func checkOut(command, what string, out *string) error {
 	if *out == "" {
-		return usagef("predict needs --out FILE, the file to write the logits to")
+		return usagef("%s needs --out FILE, the file to write %s to", command, what)
 	}
 	return checkFile("out", out)
 }

@@ -136,7 +136,7 @@ func PlanTable(w io.Writer, p *Plan) {
 		t.AppendRow(table.Row{row.name, row.Before, row.After, percent(float64(row.After) / float64(row.Before)), times(rate(row.Before, row.Before-row.After)), row.Shrunk})
 	}
 	t.Render()
-	fmt.Fprintf(w, "size: %s dense, %s sparse without indices, %s with, %s shrunk\n",
+	fmt.Fprintf(w, "size: %s dense, %s sparse without indices, %s with, %s shrunk by rapt compact\n",
 		sized(p.Bytes.Dense), sized(p.Bytes.SparseValues), sized(p.Bytes.SparseIndexed), sized(p.Bytes.Shrunk))
 	m := p.Memory
 	fmt.Fprintf(w, "memory, estimated: %s in %s (weights %s, gradients %s, optimizer %s, Z and U %s, masks %s, activations %s), and the data and libtorch\n", sized(m.Total),

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"rapt/trainer/metrics"
+)
+
+// A run by filter becomes a smaller model, which is judged beside the run's own.
+func TestCompactCommand(t *testing.T) {
+	config, folder := tinyRun(t)
+	code, _, errOut := rapt("run", config, "--set", "prune.sparsity_type=filter", "--set", "prune.ratio=0.5", "--set", "training.method=natural", "--json")
+	require.Zero(t, code, errOut)
+	small := filepath.Join(t.TempDir(), "small.safetensors")
+	code, out, errOut := rapt("compact", folder, "--out", small, "--device", "cpu", "--json")
+	require.Zero(t, code, errOut)
+	assert.Empty(t, errOut)
+	var c metrics.Compaction
+	require.NoError(t, json.Unmarshal([]byte(out), &c))
+	assert.Equal(t, small, c.Out)
+	assert.Less(t, c.Parameters.After, c.Parameters.Before)
+	assert.Positive(t, c.ImagesPerSecond.After)
+
+	code, out, errOut = rapt("compact", folder, "--out", small, "--device", "cpu", "--limit", "20")
+	require.Zero(t, code, errOut)
+	assert.Contains(t, out, small+": lenet_adv")
+	assert.Contains(t, out, "20 test images: 20 have the same class")
+
+	code, out, errOut = rapt("compare", folder, small, "--device", "cpu", "--limit", "20", "--json")
+	require.Zero(t, code, errOut)
+	var both metrics.Comparison
+	require.NoError(t, json.Unmarshal([]byte(out), &both))
+	require.NotEmpty(t, both.Pairs)
+	assert.Zero(t, both.Pairs[0].OnlyA+both.Pairs[0].OnlyB, "clean")
+}

@@ -1,0 +1,356 @@
+package models
+
+import (
+	"errors"
+	"math"
+	"slices"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+)
+
+// ErrNotWired is of a network whose channels are joined, shuffled or read by ways that wires cannot tell.
+var ErrNotWired = errors.New("its channels are joined, shuffled, grouped or normalised before they are read, so that none can be taken out")
+
+// Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one
+// number whatever the image, as layers whose weights are zero make them. What such channels still add goes into their readers' biases or
+// batch norms or, behind zero padding, where it is not the same everywhere, into one channel for all of them, which holds 1. Without merge
+// there is no such channel, and every weight that is left is as it was. Outputs are equal but for rounding.
+func Compact(m *Model, merge bool) (*Model, error) {
+	s := m.State[0].Tensor.Session()
+	c := &compactor{model: m, merge: merge}
+	var err error
+	if c.work, err = New(s, m.Spec, nil); err != nil {
+		return nil, err
+	}
+	defer c.work.free()
+	if err := c.read(); err != nil {
+		return nil, err
+	}
+	if len(c.wires) == 0 {
+		return nil, ErrNotWired
+	}
+	for changed := true; changed; {
+		if changed, err = c.fold(); err != nil {
+			return nil, err
+		}
+		changed = c.cut() || changed
+	}
+	return c.small()
+}
+
+// compactor changes a network's numbers, and not what it computes, until all channels that can go are read by nothing.
+type compactor struct {
+	model, work *Model
+	merge       bool
+	values      map[string][]float32 // of the state dict
+	units       map[nn.Module]*unit  // of work
+	wires       []bundle
+}
+
+// bundle is a strand of units.
+type bundle struct {
+	from, to []*unit
+	channels int
+}
+
+// copy takes the model's numbers, which its own tensors keep.
+func (c *compactor) copy() (err error) {
+	c.values = map[string][]float32{}
+	c.work.State[0].Tensor.Session().Do(func() {
+		for _, e := range c.model.State {
+			if err == nil && e.Tensor.DType() == torch.Float32 {
+				c.values[e.Name], err = e.Tensor.Detach().Float32s()
+			}
+		}
+	})
+	return err
+}
+
+// read lays out the numbers by the layers and wires that they are of.
+func (c *compactor) read() error {
+	if err := c.copy(); err != nil {
+		return err
+	}
+	c.units = map[nn.Module]*unit{}
+	norm := map[nn.Module]string{}
+	behind := norms(c.work.Module)
+	nn.Walk(c.work.Module, func(name string, l nn.Module) {
+		for maker, n := range behind {
+			if nn.Module(n) == l {
+				norm[maker] = name
+			}
+		}
+	})
+	for l, name := range c.work.layerNames() {
+		u := &unit{name: name, norm: norm[l], out: int(rows(l)), in: int(columns(l)), weight: c.values[name+".weight"], bias: c.values[name+".bias"]}
+		u.area = len(u.weight) / (u.out * u.in)
+		if conv, ok := l.(*nn.Conv2dModule); ok {
+			u.padded, u.depthwise = conv.Options.Padding > 0, conv.Depthwise()
+		}
+		if n := u.norm; n != "" {
+			u.scale, u.shift, u.mean, u.variance = c.values[n+".weight"], c.values[n+".bias"], c.values[n+".running_mean"], c.values[n+".running_var"]
+		}
+		c.units[l] = u
+	}
+	for _, s := range c.work.strands() {
+		b := bundle{channels: int(s.channels)}
+		for _, l := range s.from {
+			b.from = append(b.from, c.units[l])
+		}
+		for _, l := range s.to {
+			b.to = append(b.to, c.units[l])
+		}
+		c.wires = append(c.wires, b)
+	}
+	return nil
+}
+
+// still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that.
+func (b bundle) still(ch int) bool {
+	if last := b.from[len(b.from)-1]; last.depthwise {
+		return last.still(ch)
+	}
+	return !slices.ContainsFunc(b.from, func(u *unit) bool { return !u.still(ch) })
+}
+
+func (b bundle) read(ch int) bool {
+	return slices.ContainsFunc(b.to, func(u *unit) bool { return u.reads(ch, b.channels) })
+}
+
+// cut empties the channels that nothing reads, so that what they alone read is read by nothing either.
+func (c *compactor) cut() (changed bool) {
+	for _, b := range slices.Backward(c.wires) {
+		for ch := range b.channels {
+			if b.read(ch) {
+				continue
+			}
+			for _, u := range b.from {
+				changed = u.hold(ch, 0) || changed
+			}
+		}
+	}
+	return changed
+}
+
+// fold has no layer read a channel that is the same for every image, as far as that can be.
+func (c *compactor) fold() (changed bool, err error) {
+	seen, err := c.look()
+	if err != nil {
+		return false, err
+	}
+	for _, b := range c.wires {
+		var still []int
+		for ch := range b.channels {
+			if b.still(ch) && b.read(ch) && !slices.ContainsFunc(b.to, func(u *unit) bool { return math.IsNaN(seen[u][ch]) }) {
+				still = append(still, ch)
+			}
+		}
+		var rest []int // channels that only one for all of them can stand for
+		for _, u := range b.to {
+			for _, ch := range still {
+				switch v := seen[u][ch]; {
+				case !u.reads(ch, b.channels):
+				case v != 0 && !u.takes():
+					if !slices.Contains(rest, ch) {
+						rest = append(rest, ch)
+					}
+				default:
+					u.take(ch, b.channels, v)
+					changed = true
+				}
+			}
+		}
+		if c.merge && len(rest) > 1 && b.canHold() {
+			b.join(rest, seen)
+			changed = true
+		}
+	}
+	return changed, nil
+}
+
+// canHold tells whether a channel can be made 1: in the first of the layers that are added, or all along a chain to a depthwise one.
+func (b bundle) canHold() bool {
+	return !slices.ContainsFunc(b.from, func(u *unit) bool { return u.bias == nil && u.shift == nil })
+}
+
+// join has the first of some channels, which are the same for every image, hold 1 and stand for all of them.
+func (b bundle) join(channels []int, seen map[*unit][]float64) {
+	slices.Sort(channels)
+	first := channels[0]
+	for i, u := range b.from {
+		v := float32(0)
+		if i == 0 || u.depthwise {
+			v = 1
+		}
+		u.hold(first, v)
+	}
+	for _, u := range b.to {
+		for o := range u.out {
+			sum := make([]float64, len(u.column(o, first, b.channels)))
+			for _, ch := range channels {
+				w := u.column(o, ch, b.channels)
+				for i, x := range w {
+					sum[i] += float64(x) * seen[u][ch]
+				}
+				clear(w)
+			}
+			w := u.column(o, first, b.channels)
+			for i, x := range sum {
+				w[i] = float32(x)
+			}
+		}
+	}
+}
+
+// look finds what each layer reads of each channel on two images of noise; NaN where that is not one number.
+func (c *compactor) look() (map[*unit][]float64, error) {
+	if err := write(c.work, c.values); err != nil {
+		return nil, err
+	}
+	byWeight := map[torch.Tensor]*unit{}
+	for l, u := range c.units {
+		switch l := l.(type) {
+		case *nn.Conv2dModule:
+			byWeight[l.Weight] = u
+		case *nn.LinearModule:
+			byWeight[l.Weight] = u
+		}
+	}
+	channels := map[*unit]int{}
+	for _, b := range c.wires {
+		for _, u := range b.to {
+			channels[u] = b.channels
+		}
+	}
+	out := map[*unit][]float64{}
+	var first error
+	s, in := c.work.State[0].Tensor.Session(), c.work.Input
+	tap := func(weight, x torch.Tensor) {
+		u := byWeight[weight]
+		n := channels[u]
+		if n == 0 || first != nil {
+			return
+		}
+		var v []float32
+		if v, first = x.Detach().Float32s(); first == nil {
+			out[u] = numbers(v, int(x.Size(0)), n)
+		}
+	}
+	s.NoGrad(func() {
+		s.Do(func() { c.work.Forward(s.Rand(s.NewGenerator(1), 2, in[0], in[1], in[2]), nn.Mode{Tap: tap}) })
+	})
+	if first == nil {
+		first = s.Err()
+	}
+	return out, first
+}
+
+// numbers are what a batch [n, channels, all else] holds in each channel; NaN where that is not the same but for rounding.
+func numbers(v []float32, n, channels int) []float64 {
+	out := make([]float64, channels)
+	size := len(v) / n / channels
+	for ch := range out {
+		first := float64(v[ch*size])
+		out[ch] = first
+		for i := range n {
+			for _, x := range v[(i*channels+ch)*size:][:size] {
+				if !(math.Abs(float64(x)-first) <= 1e-5*(1+math.Abs(first))) {
+					out[ch] = math.NaN()
+				}
+			}
+		}
+	}
+	return out
+}
+
+// write puts numbers into a model.
+func write(m *Model, values map[string][]float32) error {
+	s := m.State[0].Tensor.Session()
+	s.NoGrad(func() {
+		s.Do(func() {
+			for _, e := range m.State {
+				if v, ok := values[e.Name]; ok {
+					e.Tensor.Copy_(s.FromFloat32(v, e.Tensor.Shape()...))
+				}
+			}
+		})
+	})
+	return s.Err()
+}
+
+// small is the network of the channels that are read.
+func (c *compactor) small() (*Model, error) {
+	spec := c.model.Spec
+	spec.Channels = map[string]int64{}
+	rows, columns := map[*unit][]int{}, map[*unit][]int{} // that are kept, where not all are
+	for _, b := range c.wires {
+		var kept []int
+		for ch := range b.channels {
+			if b.read(ch) {
+				kept = append(kept, ch)
+			}
+		}
+		if len(kept) == 0 {
+			kept = []int{0} // a layer has at least one
+		}
+		for _, u := range b.from {
+			rows[u] = kept
+			spec.Channels[u.name] = int64(len(kept))
+		}
+		for _, u := range b.to {
+			columns[u] = wide(kept, u.in/b.channels)
+		}
+	}
+	values := map[string][]float32{}
+	for _, u := range c.units {
+		values[u.name+".weight"] = part(u.weight, u.out, rows[u], u.in, columns[u], u.area)
+		if u.bias != nil {
+			values[u.name+".bias"] = part(u.bias, u.out, rows[u], 1, nil, 1)
+		}
+		for name, v := range map[string][]float32{"weight": u.scale, "bias": u.shift, "running_mean": u.mean, "running_var": u.variance} {
+			if v != nil {
+				values[u.norm+"."+name] = part(v, u.out, rows[u], 1, nil, 1)
+			}
+		}
+	}
+	for name, n := range c.model.Spec.Channels { // of one that was made smaller before
+		if _, ok := spec.Channels[name]; !ok {
+			spec.Channels[name] = n
+		}
+	}
+	s := c.model.State[0].Tensor.Session()
+	m, err := New(s, spec, nil)
+	if err != nil {
+		return nil, err
+	}
+	return m, write(m, values)
+}
+
+// wide are the numbers of those channels, of n numbers each.
+func wide(channels []int, n int) []int {
+	var out []int
+	for _, ch := range channels {
+		for i := range n {
+			out = append(out, ch*n+i)
+		}
+	}
+	return out
+}
+
+// part is v, of the shape [out, in, area], without the rows and columns that are not kept; nil keeps all.
+func part(v []float32, out int, rows []int, in int, columns []int, area int) []float32 {
+	if rows == nil {
+		rows = wide([]int{0}, out)
+	}
+	if columns == nil {
+		columns = wide([]int{0}, in)
+	}
+	kept := make([]float32, 0, len(rows)*len(columns)*area)
+	for _, r := range rows {
+		for _, c := range columns {
+			kept = append(kept, v[(r*in+c)*area:][:area]...)
+		}
+	}
+	return kept
+}

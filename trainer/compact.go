@@ -1,0 +1,178 @@
+package trainer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"rapt/models"
+	"rapt/trainer/checkpoint"
+	"rapt/trainer/metrics"
+)
+
+// CompactOptions of Compact.
+type CompactOptions struct {
+	Path, Out       string // a run's folder or a checkpoint file, and the file to write
+	Limit           int    // test images to compare on; 0 is as many as the run was tested on
+	BatchSize       int
+	DataDir, Device string
+	Workers         int
+}
+
+// UnequalError says that what was to be equal is not; nothing was written.
+type UnequalError struct{ text string }
+
+func (e *UnequalError) Error() string { return e.text }
+
+// Compact writes a checkpoint of the same function without the channels that pruning emptied, smaller and dense, once its logits on the
+// test images are found to be equal but for rounding.
+func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, err error) {
+	whole, err := openModel(ctx, o.Path, o.DataDir, o.Device, o.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer lost(&err)
+	if len(whole.devs) > 1 {
+		return nil, &InputError{fmt.Errorf("--device %s: the models are compared on one device", o.Device)}
+	}
+	if sameFile(whole.path, o.Out) {
+		return nil, &InputError{fmt.Errorf("--out %s is the checkpoint itself: another file is needed", o.Out)}
+	}
+	out = &metrics.Compaction{Schema: 1, Checkpoint: whole.path, Out: o.Out, Dataset: whole.dataset, Arch: whole.spec.Arch, Width: whole.spec.Width,
+		Device: whole.devs[0].String(), Images: whole.test.N}
+	small := *whole
+	small.path = o.Out
+	var before, after []float32
+	err = whole.with(whole.devs[0], o.Workers, func(t *team, d *images) (err error) {
+		if err = small.compacted(t.members[0].model, out); err == nil {
+			before, out.ImagesPerSecond.Before, err = t.timedLogits(ctx, d, o.BatchSize)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = small.with(small.devs[0], o.Workers, func(t *team, d *images) (err error) { // read as any checkpoint is
+		after, out.ImagesPerSecond.After, err = t.timedLogits(ctx, d, o.BatchSize)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := equalLogits(out, before, after, whole.test.Labels); err != nil {
+		return nil, err
+	}
+	if err := checkpoint.Write(o.Out, small.file); err != nil {
+		return nil, err
+	}
+	out.Bytes.Before, out.Bytes.After = sizeOf(whole.path), sizeOf(o.Out)
+	return out, nil
+}
+
+func sameFile(a, b string) bool {
+	x, errA := os.Stat(a)
+	y, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(x, y)
+}
+
+func sizeOf(path string) int64 {
+	if info, err := os.Stat(path); err == nil {
+		return info.Size()
+	}
+	return 0
+}
+
+// compacted puts what is left of model, which is o's, in the place of o's file, and says in out what that is.
+func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
+	small, err := models.Compact(model, o.file.Metadata["quantized"] == "") // or weights would leave their levels
+	if errors.Is(err, models.ErrNotWired) {
+		return &InputError{fmt.Errorf("%s is a %s: %w", out.Checkpoint, o.spec.Arch, err)}
+	} else if err != nil {
+		return err
+	}
+	for _, w := range models.Wiring(model) {
+		before, after := channelsOf(model, w.From[0]), channelsOf(small, w.From[0])
+		if len(w.To) > 0 {
+			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: w.From, Before: before, After: after})
+		}
+	}
+	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {
+		return &InputError{fmt.Errorf("%s has no channel that could be taken out: of each some weight is read that is not zero. Pruning by filter or bn_filter empties "+
+			"channels; single weights and columns leave them in use", out.Checkpoint)}
+	}
+	costs, err := models.Cost(model)
+	if err != nil {
+		return err
+	}
+	left, err := models.Cost(small)
+	if err != nil {
+		return err
+	}
+	out.Parameters = metrics.Change{Before: model.Parameters(), After: small.Parameters()}
+	out.MACs = metrics.Change{Before: costs.MACs, After: left.MACs}
+	meta := maps.Clone(o.file.Metadata)
+	meta["channels"], meta["compacted_from"] = channelList(small.Spec.Channels), o.model
+	o.spec.Channels = small.Spec.Channels
+	small.State[0].Tensor.Session().Do(func() { o.file, err = modelFile(small, meta) })
+	return err
+}
+
+func channelsOf(m *models.Model, layer string) int64 {
+	for _, e := range m.State {
+		if e.Name == layer+".weight" {
+			return e.Tensor.Size(0)
+		}
+	}
+	return 0
+}
+
+// timedLogits are those of all images, and how many of them a second took at best: what takes little is done again, for a second.
+func (t *team) timedLogits(ctx context.Context, d *images, batch int) (logits []float32, perSecond float64, err error) {
+	for began := time.Now(); err == nil && (logits == nil || time.Since(began) < time.Second); {
+		pass := time.Now()
+		logits, err = t.logits(ctx, d, batch)
+		perSecond = max(perSecond, float64(d.n)/time.Since(pass).Seconds())
+	}
+	return logits, perSecond, err
+}
+
+// equalLogits compares two models' logits of the same images, by what the order of sums may do to them.
+func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint16) error {
+	classes := len(before) / len(labels)
+	off, where := 0.0, 0
+	for i, label := range labels {
+		a, b := before[i*classes:(i+1)*classes], after[i*classes:(i+1)*classes]
+		x, err := sightOf(a, int(label))
+		y, errB := sightOf(b, int(label))
+		if err := cmp.Or(err, errB); err != nil {
+			return fmt.Errorf("image %d: %w", i, err)
+		}
+		for k := range a {
+			d := math.Abs(float64(a[k]) - float64(b[k]))
+			out.LargestDifference = max(out.LargestDifference, d)
+			if d /= rounding * (1 + float64(x.size)); d > off {
+				off, where = d, i
+			}
+		}
+		if x.class == y.class {
+			out.SameClass++
+		}
+		if x.class == int(label) {
+			out.CleanAccuracy.Before += 1 / float64(len(labels))
+		}
+		if y.class == int(label) {
+			out.CleanAccuracy.After += 1 / float64(len(labels))
+		}
+	}
+	if off > 1 {
+		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of test image %d differ by %.3g times what rounding may do. "+
+			"%s is not written; please report this", where, off, out.Out)}
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package trainer
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"rapt/trainer/metrics"
+)
+
+// What rounding may do is let through, and counted; more is not.
+func TestEqualLogits(t *testing.T) {
+	labels := []uint16{1, 0}
+	before := []float32{0, 1, -2, 50, 3, 4}
+	var c metrics.Compaction
+	require.NoError(t, equalLogits(&c, before, []float32{0, 1.0001, -2, 50.003, 3, 4}, labels))
+	assert.Equal(t, 2, c.SameClass)
+	assert.InDelta(t, 0.003, c.LargestDifference, 1e-5)
+	assert.Equal(t, metrics.Rates{Before: 1, After: 1}, c.CleanAccuracy)
+
+	c = metrics.Compaction{Out: "small.safetensors"}
+	err := equalLogits(&c, before, []float32{0, 1, -2, 50, 3, 4.01}, labels)
+	var unequal *UnequalError
+	require.True(t, errors.As(err, &unequal), "%v", err)
+	assert.ErrorContains(t, err, "test image 1 differ by 1.96 times")
+	assert.ErrorContains(t, err, "small.safetensors is not written")
+
+	c = metrics.Compaction{}
+	require.Error(t, equalLogits(&c, before, []float32{2, 1, -2, 50, 3, 4}, labels))
+	assert.Equal(t, metrics.Rates{Before: 1, After: 0.5}, c.CleanAccuracy)
+	assert.ErrorContains(t, equalLogits(&c, before, []float32{0, float32(math.NaN()), -2, 50, 3, 4}, labels), "not a finite number")
+}

@@ -1,0 +1,68 @@
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Compaction is what `rapt compact --json` prints: a checkpoint and the smaller one of the same function.
+type Compaction struct {
+	Schema     int    `json:"schema"` // 1
+	Checkpoint string `json:"checkpoint"`
+	Out        string `json:"out"`
+	Dataset    string `json:"dataset"`
+	Arch       string `json:"arch"`
+	Width      int    `json:"width"`
+
+	Channels   []CompactedChannels `json:"channels"` // all but the classes
+	Parameters Change              `json:"parameters"`
+	MACs       Change              `json:"macs"`  // multiply-accumulates for one image
+	Bytes      Change              `json:"bytes"` // of the files
+
+	Images            int     `json:"images"` // compared
+	SameClass         int     `json:"same_class"`
+	LargestDifference float64 `json:"largest_difference"` // of a logit
+	CleanAccuracy     Rates   `json:"clean_accuracy"`
+	ImagesPerSecond   Rates   `json:"images_per_second"`
+	Device            string  `json:"device"`
+}
+
+// CompactedChannels are those that one layer makes, or several that share them.
+type CompactedChannels struct {
+	Layers []string `json:"layers"`
+	Before int64    `json:"before"`
+	After  int64    `json:"after"`
+}
+
+// Change is a number before and after.
+type Change struct {
+	Before int64 `json:"before"`
+	After  int64 `json:"after"`
+}
+
+// Rates are numbers that are measured, before and after.
+type Rates struct {
+	Before float64 `json:"before"`
+	After  float64 `json:"after"`
+}
+
+// CompactionTable writes the channels that are left of each layer, and what that makes of the network.
+func CompactionTable(w io.Writer, c *Compaction) {
+	var rows [][]string
+	number := func(n int64) string { return fmt.Sprint(n) }
+	for _, g := range c.Channels {
+		rows = append(rows, []string{strings.Join(g.Layers, ", "), number(g.Before), number(g.After)})
+	}
+	Grid(w, []string{"channels of", "before", "after"}, rows)
+	change := func(name string, n Change, show func(int64) string) []string {
+		return []string{name, show(n.Before), show(n.After), times(float64(n.Before) / float64(n.After))}
+	}
+	speed := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+	Grid(w, []string{"", "before", "after", "rate"}, [][]string{
+		change("parameters", c.Parameters, number), change("MACs", c.MACs, number), change("file", c.Bytes, sized),
+		{"images/s, " + c.Device, speed(c.ImagesPerSecond.Before), speed(c.ImagesPerSecond.After), times(c.ImagesPerSecond.After / c.ImagesPerSecond.Before)},
+	})
+	fmt.Fprintf(w, "%d test images: %d have the same class, logits differ by %.2g at most; clean accuracy %s %%, before %s %%\n",
+		c.Images, c.SameClass, c.LargestDifference, percent(c.CleanAccuracy.After), percent(c.CleanAccuracy.Before))
+}
