@@ -107,7 +107,12 @@ func TestAugmentedSteps(t *testing.T) {
 }
 
 func TestAugmentationIsRefused(t *testing.T) {
-	p := &pipeline{cfg: Settings(t, t.TempDir(), "data.augment.crop=28")}
-	_, err := p.prepare(context.Background())
-	require.ErrorContains(t, err, "data.augment.crop=28: is 28: images of 28 x 28 pixels can be moved by up to 27")
+	for set, want := range map[string]string{
+		"data.augment.crop=28":   "data.augment.crop=28: is 28: images of 28 x 28 pixels can be moved by up to 27",
+		"data.augment.cutout=29": "data.augment.cutout=29: is 29: a square on images of 28 x 28 pixels has a side of up to 28",
+	} {
+		p := &pipeline{cfg: Settings(t, t.TempDir(), set)}
+		_, err := p.prepare(context.Background())
+		require.ErrorContains(t, err, want)
+	}
 }

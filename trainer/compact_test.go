@@ -1,7 +1,6 @@
 package trainer_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -137,11 +136,6 @@ func TestCompactRefuses(t *testing.T) {
 		require.True(t, isInput(err), "%v", err)
 		assert.ErrorContains(t, err, want)
 		assert.NoFileExists(t, o.Out)
-
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		_, err = trainer.Compact(ctx, o)
-		assert.Error(t, err)
 	}
 	_, err := trainer.Compact(t.Context(), options(filepath.Join(t.TempDir(), "none")))
 	assert.True(t, isInput(err), fmt.Sprint(err))

@@ -7,12 +7,14 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"rapt/trainer"
+	"rapt/trainer/metrics"
 )
 
 // ownImages are three classes of 40.
@@ -53,6 +55,11 @@ func TestRunOnOwnImages(t *testing.T) {
 	assert.Equal(t, want.CleanAccuracy, got.CleanAccuracy)
 	assert.Equal(t, want.RobustAccuracy, got.RobustAccuracy)
 	assert.Equal(t, want.DataNote, got.DataNote)
+	require.Len(t, got.Evaluation.Classes, 3)
+	assert.Equal(t, "dark", got.Evaluation.Classes[0].Name)
+	var shown strings.Builder
+	metrics.EvaluationTables(&shown, got)
+	assert.Contains(t, shown.String(), "0 dark")
 }
 
 func TestDecodingIsInterruptedWithTheWork(t *testing.T) {
@@ -71,6 +78,10 @@ func TestDecodingIsInterruptedWithTheWork(t *testing.T) {
 		"compare":  func() error { _, err := trainer.Compare(ctx, moved.Path, moved.Path, moved); return err },
 		"transfer": func() error { _, err := trainer.Transfer(ctx, []string{moved.Path, moved.Path}, moved); return err },
 		"from":     func() error { _, err := trainer.EvaluateFrom(ctx, moved.Path, moved); return err },
+		"compact": func() error {
+			_, err := trainer.Compact(ctx, trainer.CompactOptions{Path: moved.Path, DataDir: moved.DataDir, Out: filepath.Join(t.TempDir(), "x.safetensors")})
+			return err
+		},
 		"predict": func() error {
 			_, err := trainer.Predict(ctx, trainer.PredictOptions{Path: moved.Path, DataDir: moved.DataDir, Out: filepath.Join(t.TempDir(), "x.safetensors")})
 			return err

@@ -310,6 +310,11 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 		if err != nil {
 			return err
 		}
+		for i, label := range labels {
+			if _, err := sightOf(logits[i*m.spec.Classes:(i+1)*m.spec.Classes], int(label)); err != nil {
+				return fmt.Errorf("image %d: %w", i, err)
+			}
+		}
 		n = d.n
 		out.Tensors = []checkpoint.Tensor{checkpoint.F32("logits", []int64{int64(n), int64(m.spec.Classes)}, logits), checkpoint.I64("labels", []int64{int64(n)}, labels)}
 		if o.Images {

@@ -2,7 +2,9 @@ package trainer_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -190,6 +192,18 @@ func TestBestIsChosenOnValidation(t *testing.T) {
 			assert.Equal(t, at == 4, *ofChosen.CleanAccuracy == *ofLast.CleanAccuracy)
 		})
 	}
+}
+
+func TestPredictRefusesWhatIsNoNumber(t *testing.T) {
+	cfg, _ := judged(t, "pretrain.epochs=1")
+	bad := altered(t, filepath.Join(folder(cfg), "checkpoints", "retrain", "best.safetensors"), func(f *checkpoint.File) {
+		w, _ := f.Get("fc2.bias")
+		binary.LittleEndian.PutUint32(w.Data, math.Float32bits(float32(math.NaN())))
+	})
+	o := trainer.PredictOptions{Path: bad, Out: filepath.Join(t.TempDir(), "out.safetensors"), Device: "cpu"}
+	_, err := trainer.Predict(t.Context(), o)
+	require.ErrorContains(t, err, "image 0: a logit of the network is not a finite number")
+	assert.NoFileExists(t, o.Out)
 }
 
 func predict(t *testing.T, cfg *config.Config, want *metrics.Report) {

@@ -53,8 +53,8 @@ func (e *evaluation) accuracies() accuracies {
 	return a
 }
 
-// fill writes what came out into a report.
-func (e *evaluation) fill(r *metrics.Report) {
+// fill writes what came out into a report. names are the classes', nil where they have none.
+func (e *evaluation) fill(r *metrics.Report, names []string) {
 	a := e.accuracies()
 	r.CleanAccuracy, r.RobustAccuracy, r.WorstCaseAccuracy = &a.clean, a.robust, &a.worst
 	v := &metrics.Evaluation{Images: len(e.labels), CleanInterval: metrics.Wilson(e.count(-1, e.cleanly)),
@@ -71,6 +71,9 @@ func (e *evaluation) fill(r *metrics.Report) {
 	}
 	for class := range e.classes {
 		if c := e.class(class); c.Images > 0 {
+			if class < len(names) {
+				c.Name = names[class]
+			}
 			v.Classes = append(v.Classes, c)
 		}
 	}

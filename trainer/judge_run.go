@@ -179,7 +179,7 @@ func (t *trial) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.fill(t.report)
+	t.fill(t.report, t.test.Names)
 	t.report.Evaluation.Suspicion = t.checks
 	if g, ok := t.extra["curve"]; ok {
 		a := t.attacks[0]

@@ -120,6 +120,8 @@ func (p *pipeline) prepare(ctx context.Context) (torch.Device, error) {
 	}
 	if side := min(set.H, set.W); c.Data.Augment.Crop >= side {
 		return torch.CPU, c.Errorf("data.augment.crop", "is %d: images of %d x %d pixels can be moved by up to %d", c.Data.Augment.Crop, set.H, set.W, side-1)
+	} else if c.Data.Augment.Cutout > side {
+		return torch.CPU, c.Errorf("data.augment.cutout", "is %d: a square on images of %d x %d pixels has a side of up to %d", c.Data.Augment.Cutout, set.H, set.W, side)
 	}
 	if p.parts.Validation.N == 0 {
 		return torch.CPU, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")

@@ -50,7 +50,7 @@ func EvaluateFrom(ctx context.Context, source string, o EvalOptions) (r *metrics
 	if err := t.stand(ctx, images); err != nil {
 		return nil, err
 	}
-	t.fill(t.report)
+	t.fill(t.report, t.test.Names)
 	t.report.Evaluation.Source = s.path
 	return t.report, nil
 }

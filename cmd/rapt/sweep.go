@@ -1,9 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -11,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rapt/trainer/config"
+	"rapt/trainer/metrics"
 )
 
 // load reads a config, or the point of a sweep that --array-index or the scheduler names.
@@ -56,7 +61,7 @@ func scheduledIndex(env func(string) string) (int, error) {
 func (a *app) sweepCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "sweep SWEEP",
-		Short: "List the points of a sweep and how far each is",
+		Short: "List the points of a sweep, how far each is and what came out",
 		Long: `A sweep's file names a config and a grid of values for some of its keys; its points are all combinations. Each is a run of its own,
 rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT.`,
 		Example: `  rapt sweep deploy/sweep.yaml
@@ -66,11 +71,42 @@ rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT.`,
 	}
 }
 
-// sweepPoint is a point in --json. State is new, unfinished or done.
+// sweepPoint is a point in --json. State is new, unfinished or done; what follows it is of those that are done.
 type sweepPoint struct {
 	config.Point
 	Folder string `json:"folder"`
 	State  string `json:"state"`
+
+	CleanAccuracy  *float64           `json:"clean_accuracy,omitempty"`
+	RobustAccuracy map[string]float64 `json:"robust_accuracy,omitempty"`
+	Sparsity       *float64           `json:"sparsity,omitempty"`
+}
+
+// result takes what came out from the run's report, where that can be read.
+func (p *sweepPoint) result() {
+	var r metrics.Report
+	data, err := os.ReadFile(filepath.Join(p.Folder, "report.json"))
+	if err != nil || json.Unmarshal(data, &r) != nil || r.CleanAccuracy == nil {
+		return
+	}
+	p.CleanAccuracy, p.RobustAccuracy, p.Sparsity = r.CleanAccuracy, r.RobustAccuracy, &r.Sparsity.Sparsity
+}
+
+// cells are the result as a table has it: clean, each attack, pruned.
+func (p *sweepPoint) cells(attacks []string) (out []string) {
+	if p.CleanAccuracy == nil {
+		return make([]string, len(attacks)+2)
+	}
+	per := func(v float64) string { return fmt.Sprintf("%.2f", 100*v) }
+	out = append(out, per(*p.CleanAccuracy))
+	for _, a := range attacks {
+		if v, ok := p.RobustAccuracy[a]; ok {
+			out = append(out, per(v))
+		} else {
+			out = append(out, "")
+		}
+	}
+	return append(out, per(*p.Sparsity))
 }
 
 func (a *app) listSweep(path string) error {
@@ -94,16 +130,37 @@ func (a *app) listSweep(path string) error {
 				row.State = state
 			}
 		}
+		if row.State == "done" {
+			row.result()
+		}
 		rows = append(rows, row)
 	}
 	if a.json {
 		return a.writeJSON(map[string]any{"sweep": path, "config": sweep.Config, "points": len(rows), "runs": rows})
 	}
-	w := tabwriter.NewWriter(a.out, 0, 0, 3, ' ', 0)
-	for _, r := range rows {
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", r.Index, r.State, strings.Join(r.Sets, " "), r.Folder)
+	return showPoints(a.out, rows)
+}
+
+// showPoints is a line for each point.
+func showPoints(w io.Writer, points []sweepPoint) error {
+	found := map[string]bool{}
+	for _, p := range points {
+		for attack := range p.RobustAccuracy {
+			found[attack] = true
+		}
 	}
-	return w.Flush()
+	attacks := slices.Sorted(maps.Keys(found))
+	header := []string{"point", "state", "values", "clean %"}
+	for _, attack := range attacks {
+		header = append(header, attack+" %")
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
+	line(append(header, "pruned %", "folder")...)
+	for _, p := range points {
+		line(slices.Concat([]string{strconv.Itoa(p.Index), p.State, strings.Join(p.Sets, " ")}, p.cells(attacks), []string{p.Folder})...)
+	}
+	return table.Flush()
 }
 
 // slurmJob is the name by which scontrol knows the present job; empty outside Slurm.

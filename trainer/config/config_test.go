@@ -235,6 +235,10 @@ func TestLoad(t *testing.T) {
 	assert.EqualError(t, err, missing+": the config cannot be read: no such file or directory")
 	_, err = Load(folder, nil)
 	assert.EqualError(t, err, folder+": the config cannot be read: is a directory")
+	own := filepath.Join(folder, "config.yaml")
+	require.NoError(t, os.WriteFile(own, nil, 0o600))
+	_, err = Load(folder, nil)
+	assert.EqualError(t, err, folder+": the config cannot be read: is a directory; "+own+" is a run's")
 	var refused *Error
 	assert.ErrorAs(t, err, &refused)
 

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"gopkg.in/yaml.v3"
 
@@ -34,7 +36,13 @@ func unreadable(path, what string, err error) error {
 	if errors.As(err, &inner) {
 		err = inner.Err
 	}
-	return &Error{Problems: []string{fmt.Sprintf("%s: the %s cannot be read: %v", path, what, err)}}
+	hint := ""
+	if own := filepath.Join(path, "config.yaml"); what == "config" && errors.Is(err, syscall.EISDIR) {
+		if _, err := os.Stat(own); err == nil {
+			hint = fmt.Sprintf("; %s is a run's", own)
+		}
+	}
+	return &Error{Problems: []string{fmt.Sprintf("%s: the %s cannot be read: %v%s", path, what, err, hint)}}
 }
 
 // Parse is Load for the content of a file; name is used in messages, and its base name, without what follows the last dot, is

@@ -63,6 +63,7 @@ type After struct {
 // Class is the accuracy on the images of one class.
 type Class struct {
 	Class     int                `json:"class"`
+	Name      string             `json:"name,omitempty"` // where the classes are folders of images
 	Images    int                `json:"images"`
 	Clean     float64            `json:"clean_accuracy"`
 	Robust    map[string]float64 `json:"robust_accuracy,omitempty"` // by attack

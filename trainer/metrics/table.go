@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -121,7 +122,8 @@ func EvaluationTables(w io.Writer, r *Report) {
 	}
 	t := newTable(w, append(header, "worst case %"))
 	for _, c := range e.Classes {
-		cells := table.Row{c.Class, c.Images, percent(c.Clean)}
+		class := strings.TrimSpace(fmt.Sprint(c.Class, " ", c.Name))
+		cells := table.Row{class, c.Images, percent(c.Clean)}
 		for _, a := range r.Attacks {
 			cells = append(cells, percent(c.Robust[a.Name]))
 		}
