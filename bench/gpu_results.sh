@@ -23,12 +23,16 @@ pruned() { # RUN [SETTING ...]: configs/cifar10-fast.yaml from the dense network
   [ -e "$out/$name/DONE" ] || bin/rapt run configs/cifar10-fast.yaml "${sets[@]}"
 }
 
+compact() { # RUN: the smaller dense network, whose sizes and speed are what is kept of it
+  bin/rapt compact "$out/$1" --out "${TMPDIR:-/tmp}/$1.safetensors" --batch-size 1000 --json >"$out/$1-compact.json"
+}
+
 cifar() { # 90 %, 99 % and three of four filters from one dense network; each is judged while the next one trains
   local failed=0 job judges=()
   pruned cifar10-90 || return
   judge cifar10-90 & judges+=($!)
   pruned cifar10-99 prune.budget.keep=0.01 && { judge cifar10-99 & judges+=($!); } || failed=1
-  pruned cifar10-filter prune.sparsity_type=filter prune.budget=null prune.ratio=0.75 && judge cifar10-filter || failed=1
+  pruned cifar10-filter prune.sparsity_type=filter prune.budget=null prune.ratio=0.75 && judge cifar10-filter && compact cifar10-filter || failed=1
   for job in ${judges[@]+"${judges[@]}"}; do wait "$job" || failed=1; done
   return "$failed"
 }
@@ -45,7 +49,7 @@ job() {
   esac
 }
 
-export -f job cifar pruned judge
+export -f job cifar pruned judge compact
 export out
 began=$SECONDS # each job's shell outlives the signal, for timeout waits for no other, and rapt saves when it comes
 pids=()
