@@ -19,7 +19,7 @@ type strand struct {
 
 // strands are the wires whose channels can be taken out: all but the one of the classes.
 func (m *Model) strands() (out []strand) {
-	names := m.layerNames()
+	names := m.partNames()
 	if w, ok := m.Module.(wired); ok {
 		for _, one := range w.wiring() {
 			if len(one.to) == 0 {
@@ -35,16 +35,27 @@ func (m *Model) strands() (out []strand) {
 	return out
 }
 
-// layerNames are the convolutions' and linear layers' names.
-func (m *Model) layerNames() map[nn.Module]string {
+// partNames are the names of layers: convolutions, linear ones and batch norms.
+func (m *Model) partNames() map[nn.Module]string {
 	names := map[nn.Module]string{}
 	nn.Walk(m.Module, func(name string, l nn.Module) {
 		switch l.(type) {
-		case *nn.Conv2dModule, *nn.LinearModule:
+		case *nn.Conv2dModule, *nn.LinearModule, *nn.BatchNormModule:
 			names[l] = name
 		}
 	})
 	return names
+}
+
+// layers are the convolutions and linear layers.
+func (m *Model) layers() (out []nn.Module) {
+	nn.Walk(m.Module, func(_ string, l nn.Module) {
+		switch l.(type) {
+		case *nn.Conv2dModule, *nn.LinearModule:
+			out = append(out, l)
+		}
+	})
+	return out
 }
 
 func rows(l nn.Module) int64 {
@@ -97,7 +108,7 @@ func (m *Model) drop() error {
 	norms := norms(m.Module)
 	type size struct{ out, in int64 }
 	sizes := map[nn.Module]size{}
-	for l := range m.layerNames() {
+	for _, l := range m.layers() {
 		sizes[l] = size{rows(l), columns(l)}
 	}
 	for _, s := range m.strands() {
@@ -113,6 +124,9 @@ func (m *Model) drop() error {
 		}
 		for _, l := range s.to {
 			sizes[l] = size{sizes[l].out, sizes[l].in / s.channels * n}
+		}
+		for _, r := range s.wire.norms {
+			r.norm.Resize(n)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {

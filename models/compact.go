@@ -9,8 +9,8 @@ import (
 	"rapt/cgo/nn"
 )
 
-// ErrNotWired is of a network whose channels are joined, shuffled or read by ways that wires cannot tell.
-var ErrNotWired = errors.New("its channels are joined, shuffled, grouped or normalised before they are read, so that none can be taken out")
+// ErrNotWired is of a network whose channels hang together in ways that wires cannot tell.
+var ErrNotWired = errors.New("its channels are joined, shuffled, grouped or weighed, and rapt cannot take any out")
 
 // Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one
 // number whatever the image, as layers whose weights are zero make them. What such channels still add goes into their readers' biases or
@@ -72,24 +72,20 @@ func (c *compactor) read() error {
 	if err := c.copy(); err != nil {
 		return err
 	}
-	c.units = map[nn.Module]*unit{}
-	norm := map[nn.Module]string{}
-	behind := norms(c.work.Module)
-	nn.Walk(c.work.Module, func(name string, l nn.Module) {
-		for maker, n := range behind {
-			if nn.Module(n) == l {
-				norm[maker] = name
-			}
+	names, behind := c.work.partNames(), norms(c.work.Module)
+	all := map[*nn.BatchNormModule]*statistics{nil: nil}
+	for l, n := range names {
+		if norm, ok := l.(*nn.BatchNormModule); ok {
+			all[norm] = &statistics{n, c.values[n+".weight"], c.values[n+".bias"], c.values[n+".running_mean"], c.values[n+".running_var"]}
 		}
-	})
-	for l, name := range c.work.layerNames() {
-		u := &unit{name: name, norm: norm[l], out: int(rows(l)), in: int(columns(l)), weight: c.values[name+".weight"], bias: c.values[name+".bias"]}
+	}
+	c.units = map[nn.Module]*unit{}
+	for _, l := range c.work.layers() {
+		name := names[l]
+		u := &unit{name: name, out: int(rows(l)), in: int(columns(l)), weight: c.values[name+".weight"], bias: c.values[name+".bias"], behind: all[behind[l]]}
 		u.area = len(u.weight) / (u.out * u.in)
 		if conv, ok := l.(*nn.Conv2dModule); ok {
 			u.padded, u.depthwise = conv.Options.Padding > 0, conv.Depthwise()
-		}
-		if n := u.norm; n != "" {
-			u.scale, u.shift, u.mean, u.variance = c.values[n+".weight"], c.values[n+".bias"], c.values[n+".running_mean"], c.values[n+".running_var"]
 		}
 		c.units[l] = u
 	}
@@ -101,15 +97,21 @@ func (c *compactor) read() error {
 		for _, l := range s.to {
 			b.to = append(b.to, c.units[l])
 		}
+		for _, r := range s.wire.norms {
+			for _, l := range r.to {
+				c.units[l].before = all[r.norm]
+			}
+		}
 		c.wires = append(c.wires, b)
 	}
 	return nil
 }
 
-// still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that.
-func (b bundle) still(ch int) bool {
-	if last := b.from[len(b.from)-1]; last.depthwise {
-		return last.still(ch)
+// still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that,
+// or what it sees is 0.
+func (b bundle) still(ch int, seen map[*unit][]float64) bool {
+	if last := len(b.from) - 1; b.from[last].depthwise {
+		return b.from[last].still(ch) || last > 0 && b.from[last-1].still(ch) && seen[b.from[last]][ch] == 0
 	}
 	return !slices.ContainsFunc(b.from, func(u *unit) bool { return !u.still(ch) })
 }
@@ -140,28 +142,27 @@ func (c *compactor) fold() (changed bool, err error) {
 		return false, err
 	}
 	for _, b := range c.wires {
-		var still []int
-		for ch := range b.channels {
-			if b.still(ch) && b.read(ch) && !slices.ContainsFunc(b.to, func(u *unit) bool { return math.IsNaN(seen[u][ch]) }) {
-				still = append(still, ch)
-			}
-		}
 		var rest []int // channels that only one for all of them can stand for
-		for _, u := range b.to {
-			for _, ch := range still {
-				switch v := seen[u][ch]; {
+		for ch := range b.channels {
+			still, left := b.still(ch, seen), false
+			for _, u := range b.to {
+				v := seen[u][ch]
+				switch {
 				case !u.reads(ch, b.channels):
-				case v != 0 && !u.takes():
-					if !slices.Contains(rest, ch) {
-						rest = append(rest, ch)
-					}
-				default:
+				case math.IsNaN(v) || !still && !u.blind(ch):
+					still = false
+				case v == 0 || u.takes():
 					u.take(ch, b.channels, v)
 					changed = true
+				default:
+					left = true
 				}
 			}
+			if still && left && b.canHold(ch) {
+				rest = append(rest, ch)
+			}
 		}
-		if c.merge && len(rest) > 1 && b.canHold() {
+		if c.merge && len(rest) > 1 {
 			b.join(rest, seen)
 			changed = true
 		}
@@ -169,9 +170,11 @@ func (c *compactor) fold() (changed bool, err error) {
 	return changed, nil
 }
 
-// canHold tells whether a channel can be made 1: in the first of the layers that are added, or all along a chain to a depthwise one.
-func (b bundle) canHold() bool {
-	return !slices.ContainsFunc(b.from, func(u *unit) bool { return u.bias == nil && u.shift == nil })
+// canHold tells whether a channel can be made 1: by the first of the layers that are added, or all along a chain to a depthwise one; or by
+// the batch norms that those that read it do so by.
+func (b bundle) canHold(ch int) bool {
+	made := !slices.ContainsFunc(b.from, func(u *unit) bool { return u.bias == nil && u.behind == nil })
+	return made || !slices.ContainsFunc(b.to, func(u *unit) bool { return u.before == nil && u.reads(ch, b.channels) })
 }
 
 // join has the first of some channels, which are the same for every image, hold 1 and stand for all of them.
@@ -186,12 +189,17 @@ func (b bundle) join(channels []int, seen map[*unit][]float64) {
 		u.hold(first, v)
 	}
 	for _, u := range b.to {
+		if u.before != nil {
+			u.before.hold(first, 1)
+		}
 		for o := range u.out {
 			sum := make([]float64, len(u.column(o, first, b.channels)))
 			for _, ch := range channels {
 				w := u.column(o, ch, b.channels)
 				for i, x := range w {
-					sum[i] += float64(x) * seen[u][ch]
+					if x != 0 { // or what the layer sees of the channel does not matter
+						sum[i] += float64(x) * seen[u][ch]
+					}
 				}
 				clear(w)
 			}
@@ -221,6 +229,11 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 	for _, b := range c.wires {
 		for _, u := range b.to {
 			channels[u] = b.channels
+		}
+		for _, u := range b.from {
+			if u.depthwise {
+				channels[u] = b.channels
+			}
 		}
 	}
 	out := map[*unit][]float64{}
@@ -283,7 +296,7 @@ func write(m *Model, values map[string][]float32) error {
 func (c *compactor) small() (*Model, error) {
 	spec := c.model.Spec
 	spec.Channels = map[string]int64{}
-	rows, columns := map[*unit][]int{}, map[*unit][]int{} // that are kept, where not all are
+	rows, columns, read := map[*unit][]int{}, map[*unit][]int{}, map[*unit][]int{} // that are kept; columns are the numbers of channels read
 	for _, b := range c.wires {
 		var kept []int
 		for ch := range b.channels {
@@ -299,7 +312,7 @@ func (c *compactor) small() (*Model, error) {
 			spec.Channels[u.name] = int64(len(kept))
 		}
 		for _, u := range b.to {
-			columns[u] = wide(kept, u.in/b.channels)
+			columns[u], read[u] = wide(kept, u.in/b.channels), kept
 		}
 	}
 	values := map[string][]float32{}
@@ -308,10 +321,11 @@ func (c *compactor) small() (*Model, error) {
 		if u.bias != nil {
 			values[u.name+".bias"] = part(u.bias, u.out, rows[u], 1, nil, 1)
 		}
-		for name, v := range map[string][]float32{"weight": u.scale, "bias": u.shift, "running_mean": u.mean, "running_var": u.variance} {
-			if v != nil {
-				values[u.norm+"."+name] = part(v, u.out, rows[u], 1, nil, 1)
-			}
+		if u.behind != nil {
+			u.behind.part(values, rows[u])
+		}
+		if u.before != nil {
+			u.before.part(values, read[u])
 		}
 	}
 	for name, n := range c.model.Spec.Channels { // of one that was made smaller before
@@ -325,6 +339,13 @@ func (c *compactor) small() (*Model, error) {
 		return nil, err
 	}
 	return m, write(m, values)
+}
+
+// part adds what is left of the norm to a state dict.
+func (n *statistics) part(values map[string][]float32, channels []int) {
+	for name, v := range map[string][]float32{"weight": n.scale, "bias": n.shift, "running_mean": n.mean, "running_var": n.variance} {
+		values[n.name+"."+name] = part(v, len(v), channels, 1, nil, 1)
+	}
 }
 
 // wide are the numbers of those channels, of n numbers each.

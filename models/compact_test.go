@@ -148,6 +148,25 @@ func TestCompactOfDeadBatchNorm(t *testing.T) {
 	})
 }
 
+// A depthwise convolution that sees 0 makes the same of every image, as one without weights does.
+func TestCompactOfDepthwise(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m := filled(t, s, models.Spec{Arch: "mobilenet", Classes: 10, Input: [3]int64{3, 8, 8}})
+		s.Do(func() {
+			for _, n := range []string{"layers.2.bn2", "layers.5.bn1"} { // behind a 1x1 convolution, and behind a depthwise one
+				tensor(t, m, n+".weight").Narrow(0, 4, 6).Fill_(0)
+				tensor(t, m, n+".bias").Narrow(0, 4, 6).Fill_(0)
+			}
+			tensor(t, m, "layers.7.conv1.weight").Narrow(0, 4, 6).Fill_(0)
+		})
+		_, channels := requireCompact(t, s, m, false)
+		for layer, n := range map[string]int64{"layers.2.conv2": 122, "layers.3.conv1": 122, "layers.4.conv2": 250, "layers.5.conv1": 250, "layers.6.conv2": 506, "layers.7.conv1": 506,
+			"layers.7.conv2": 512} {
+			assert.Equal(t, n, channels[layer], layer)
+		}
+	})
+}
+
 // Where layers are added a channel goes only if all of them drop it; each of the blocks' own goes alone.
 func TestCompactOfResNet(t *testing.T) {
 	run(t, func(s *torch.Session) {
@@ -173,9 +192,9 @@ func TestCompactOfResNet(t *testing.T) {
 
 // Every network whose wires are known stays the same function, however its channels are emptied.
 func TestCompactOfEveryWiredNetwork(t *testing.T) {
-	for _, arch := range []string{"lenet", "lenet_bn", "vgg16_ori_adv", "vgg16_1by16", "resnet18_1by16", "resnet50", "mobilenet", "mobilenetv2"} {
+	for _, arch := range []string{"lenet", "lenet_bn", "vgg16_ori_adv", "vgg16_1by16", "resnet18_1by16", "resnet50", "mobilenet", "mobilenetv2", "preact_resnet18", "preact_resnet50", "wrn_28_4"} {
 		for _, input := range models.InputsOf(arch) {
-			if strings.HasPrefix(arch, "mobile") || strings.HasPrefix(arch, "resnet") {
+			if strings.Contains(arch, "net50") || strings.Contains(arch, "net18") || strings.HasPrefix(arch, "mobile") || strings.HasPrefix(arch, "wrn") {
 				input = [3]int64{3, 8, 8}
 			}
 			run(t, func(s *torch.Session) {
@@ -195,9 +214,28 @@ func TestCompactOfEveryWiredNetwork(t *testing.T) {
 	}
 }
 
+// A batch norm without scale before a block hides the channel from that block alone.
+func TestCompactOfPreActivation(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m := filled(t, s, models.Spec{Arch: "wrn_28_4", Classes: 10, Input: [3]int64{3, 8, 8}})
+		s.Do(func() {
+			for _, n := range []string{"block1.layer.0.bn1", "block2.layer.1.bn1", "block2.layer.1.bn2"} {
+				tensor(t, m, n+".weight").Narrow(0, 3, 5).Fill_(0)
+				tensor(t, m, n+".bias").Narrow(0, 3, 5).Fill_(0)
+			}
+		})
+		small, channels := requireCompact(t, s, m, false)
+		assert.Equal(t, int64(16-5), channels["conv1"], "the first block reads by its batch norm alone")
+		assert.Equal(t, int64(128-5), channels["block2.layer.1.conv1"])
+		assert.Equal(t, int64(128), channels["block2.layer.0.conv2"], "others see what it adds to")
+		assert.Equal(t, []int64{11}, tensor(t, small, "block1.layer.0.bn1.running_var").Shape())
+		assert.Equal(t, []models.Wire{{From: []string{"conv1"}, To: []string{"block1.layer.0.conv1", "block1.layer.0.convShortcut"}, Norms: []string{"block1.layer.0.bn1"}}}, models.Wiring(m)[:1])
+	})
+}
+
 func TestCompactRefuses(t *testing.T) {
 	run(t, func(s *torch.Session) {
-		_, err := models.Compact(filled(t, s, models.Spec{Arch: "preact_resnet18", Classes: 10, Input: [3]int64{3, 8, 8}}), true)
+		_, err := models.Compact(filled(t, s, models.Spec{Arch: "shufflenetv2_0.5", Classes: 10, Input: [3]int64{3, 8, 8}}), true)
 		require.ErrorIs(t, err, models.ErrNotWired)
 	})
 	for _, c := range []struct {

@@ -2,14 +2,31 @@ package models
 
 import "slices"
 
-// unit is a convolution or linear layer and the batch norm behind it.
+// unit is a convolution or linear layer, the batch norm behind it and the one that it reads by.
 type unit struct {
-	name, norm        string // norm is empty where there is none
-	out, in, area     int    // of the weight [out, in, area]
+	name              string
+	out, in, area     int // of the weight [out, in, area]
 	padded, depthwise bool
 	weight, bias      []float32 // bias is nil where there is none
-	scale, shift      []float32 // the batch norm's, nil where there is none
-	mean, variance    []float32
+	behind, before    *statistics
+}
+
+// statistics are a batch norm's numbers, by channel.
+type statistics struct {
+	name                         string
+	scale, shift, mean, variance []float32
+}
+
+// hold has the norm make v of channel o, whatever comes.
+func (n *statistics) hold(o int, v float32) (changed bool) {
+	for _, set := range []struct {
+		x []float32
+		v float32
+	}{{n.scale, 0}, {n.shift, v}, {n.mean, 0}, {n.variance, 1}} {
+		changed = changed || set.x[o] != set.v
+		set.x[o] = set.v
+	}
+	return changed
 }
 
 // row are the weights that make channel o.
@@ -32,34 +49,30 @@ func (u *unit) reads(ch, channels int) bool {
 }
 
 // still tells whether channel o is the same for every image by what makes it.
-func (u *unit) still(o int) bool { return u.scale != nil && u.scale[o] == 0 || zero(u.row(o)) }
+func (u *unit) still(o int) bool { return u.behind != nil && u.behind.scale[o] == 0 || zero(u.row(o)) }
+
+// blind tells whether the batch norm that u reads by shows it the same in channel ch for every image.
+func (u *unit) blind(ch int) bool { return u.before != nil && u.before.scale[ch] == 0 }
 
 // hold makes channel o the number v.
 func (u *unit) hold(o int, v float32) (changed bool) {
-	set := func(x []float32, v float32) {
-		if x != nil {
-			changed = changed || x[o] != v
-			x[o] = v
-		}
-	}
 	changed = !zero(u.row(o))
 	clear(u.row(o))
-	if u.scale == nil {
-		set(u.bias, v)
-		return changed
+	if u.behind != nil {
+		changed = u.behind.hold(o, v) || changed
+		v = 0
 	}
-	set(u.bias, 0)
-	set(u.scale, 0)
-	set(u.shift, v)
-	set(u.mean, 0)
-	set(u.variance, 1)
+	if u.bias != nil {
+		changed = changed || u.bias[o] != v
+		u.bias[o] = v
+	}
 	return changed
 }
 
 func zero(v []float32) bool { return !slices.ContainsFunc(v, func(x float32) bool { return x != 0 }) }
 
 // takes tells whether what a channel of one number adds is the same for all pixels, and can be added in another way.
-func (u *unit) takes() bool { return !u.padded && (u.bias != nil || u.mean != nil) }
+func (u *unit) takes() bool { return !u.padded && (u.bias != nil || u.behind != nil) }
 
 // take has u read channel ch, which is v, no more.
 func (u *unit) take(ch, channels int, v float64) {
@@ -74,7 +87,7 @@ func (u *unit) take(ch, channels int, v float64) {
 		case u.bias != nil:
 			u.bias[o] += float32(sum * v)
 		default:
-			u.mean[o] -= float32(sum * v)
+			u.behind.mean[o] -= float32(sum * v)
 		}
 	}
 }

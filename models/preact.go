@@ -12,7 +12,15 @@ import (
 func preActResNet(channels int64, block residualBlock, blocks ...int) maker {
 	return func(s *torch.Session, sp Spec) nn.Module {
 		n := &parts{s: s}
-		n.layered(sp, n.add("conv1", conv(s, sp.Input[0], 64, 3, 1)), 64, doubling(channels, 4), blocks, block)
+		first := conv(s, sp.Input[0], 64, 3, 1)
+		all, linear := n.layered(sp, n.add("conv1", first), 64, doubling(channels, 4), blocks, block)
+		n.wires = func(w *wiring) {
+			w.through(first)
+			for _, b := range all {
+				b.wires(w)
+			}
+			w.through(linear)
+		}
 		return n
 	}
 }
@@ -30,8 +38,23 @@ func preActBottleneck(s *torch.Session, in, out, stride int64) *parts {
 func preAct(s *torch.Session, in, out, stride int64, convs ...*nn.Conv2dModule) *parts {
 	b := &parts{s: s}
 	first, body := b.preActBody(in, convs)
-	b.forward = preActSum(first, body, b.bareShortcut(in, out, stride))
+	short, c := b.bareShortcut(in, out, stride)
+	b.forward = preActSum(first, body, short)
+	b.preActWires(convs, c)
 	return b
+}
+
+// preActWires are those of a block whose first convolution, and the shortcut's where it is not nil, read by its first batch norm.
+func (p *parts) preActWires(convs []*nn.Conv2dModule, shortcut *nn.Conv2dModule) {
+	norm := p.children[0].Module.(*nn.BatchNormModule)
+	p.wires = func(w *wiring) {
+		readers := []nn.Module{convs[0]}
+		if shortcut != nil {
+			readers = append(readers, shortcut)
+		}
+		w.by(norm, readers...)
+		w.residual(convs, shortcut)
+	}
 }
 
 // preActSum adds body behind first to the input, or where short is not nil to short behind first.
@@ -61,11 +84,12 @@ func (p *parts) preActBody(in int64, convs []*nn.Conv2dModule) (first, rest step
 }
 
 // bareShortcut is a 1x1 convolution where the shape changes, else nil.
-func (p *parts) bareShortcut(in, out, stride int64) step {
+func (p *parts) bareShortcut(in, out, stride int64) (step, *nn.Conv2dModule) {
 	if in == out && stride == 1 {
-		return nil
+		return nil, nil
 	}
-	return p.add("shortcut", sequence{conv(p.s, in, out, 1, stride)})
+	c := conv(p.s, in, out, 1, stride)
+	return p.add("shortcut", sequence{c}), c
 }
 
 // newSENet18 weighs each channel of a block by what a small network makes of all channels' means (Hu et al., arXiv 1709.01507).
@@ -79,7 +103,7 @@ func newSENet18(s *torch.Session, sp Spec) nn.Module {
 func squeezeExcite(s *torch.Session, in, out, stride int64) *parts {
 	b := &parts{s: s}
 	first, body := b.preActBody(in, []*nn.Conv2dModule{conv(s, in, out, 3, stride), conv(s, out, out, 3, 1)})
-	short := b.bareShortcut(in, out, stride)
+	short, _ := b.bareShortcut(in, out, stride)
 	squeeze := b.add("fc1", nn.Conv2d(s, out, out/16, 1, torch.ConvOptions{}, true))
 	excite := b.add("fc2", nn.Conv2d(s, out/16, out, 1, torch.ConvOptions{}, true))
 	weighed := func(x torch.Tensor, m nn.Mode) torch.Tensor {

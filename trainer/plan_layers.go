@@ -167,8 +167,12 @@ func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) 
 		case !slices.Contains(w.From, layer):
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
+		case w.Last && layer == w.From[len(w.From)-1]:
+			return true, ""
+		case w.Last:
+			return false, "its channels go through a depthwise layer, which decides what is gone"
 		case len(w.From) > 1:
-			return false, "its channels are added to other layers' or go through a depthwise one: one is gone only where all of them drop it, which each decides on its own"
+			return false, "its channels are added to other layers': one is gone only where all of them drop it, which each decides on its own"
 		default:
 			return true, ""
 		}
@@ -178,22 +182,31 @@ func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) 
 
 // shrunk counts the network with the channels taken out: left are the rows of the layers that shrink.
 func shrunk(model *models.Model, all everyWeight, wiring []models.Wire, left map[string]int64, cost models.Costs) (parameters, macs int64) {
-	rows := map[string][2]int64{} // left of all, by the layer that has them: a norm has those of its maker
+	rows := map[string][2]int64{} // left of all, by the layer that has them
 	in := map[string][2]int64{}   // of the channels that a layer reads
-	for i, info := range all.infos {
-		maker := info.Layer
-		if info.Kind == admm.Norm {
-			maker = all.maker(i)
-		}
+	for _, info := range all.infos {
 		n := [2]int64{info.Shape[0], info.Shape[0]}
-		if k, ok := left[maker]; ok {
+		if k, ok := left[info.Layer]; ok {
 			n[0] = k
 		}
 		rows[info.Layer] = n
 	}
 	for _, w := range wiring {
+		if last := w.From[len(w.From)-1]; w.Last {
+			for _, l := range w.From {
+				rows[l] = rows[last]
+			}
+		}
 		for _, reader := range w.To {
 			in[reader] = rows[w.From[0]]
+		}
+		for _, norm := range w.Norms {
+			rows[norm] = rows[w.From[0]]
+		}
+	}
+	for i, info := range all.infos {
+		if maker := all.maker(i); info.Kind == admm.Norm && maker != "" {
+			rows[info.Layer] = rows[maker]
 		}
 	}
 	scale := func(n int64, layer string, weight bool) int64 {
