@@ -38,7 +38,11 @@ func (t Tensor) Conv2d(weight, bias Tensor, o ConvOptions) Tensor {
 	}
 	e := C.ct_conv2d(x, w, b, C.int64_t(orOne(o.Stride)), C.int64_t(o.Padding), C.int64_t(orOne(o.Dilation)),
 		C.int64_t(orOne(o.Groups)), flag(o.ReLU), &s.out)
-	return s.take("Conv2d", e)
+	out := s.take("Conv2d", e)
+	if s.tape != nil && !o.ReLU {
+		s.note(Step{Op: "Conv2d", In: []Tensor{t, weight, bias}, Out: out, Ints: []int64{orOne(o.Stride), o.Padding, orOne(o.Dilation), orOne(o.Groups)}})
+	}
+	return out
 }
 
 // Linear is t [N, I] times the transpose of weight [O, I], plus an optional bias [O].
@@ -51,7 +55,11 @@ func (t Tensor) Linear(weight, bias Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take("Linear", C.ct_linear(x, w, b, &s.out))
+	out := s.take("Linear", C.ct_linear(x, w, b, &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: "Linear", In: []Tensor{t, weight, bias}, Out: out})
+	}
+	return out
 }
 
 // PackLinear lays weight t [O, I] out once for many calls of LinearPacked.
@@ -91,13 +99,18 @@ func (t Tensor) BatchNorm(weight, bias, mean, variance Tensor, training bool, mo
 		}
 	}
 	e := C.ct_batch_norm(x, p[0], p[1], p[2], p[3], flag(training), C.double(momentum), C.double(eps), &s.out)
-	return s.take("BatchNorm", e)
+	out := s.take("BatchNorm", e)
+	if s.tape != nil && !training {
+		s.note(Step{Op: "BatchNorm", In: []Tensor{t, weight, bias, mean, variance}, Out: out, Floats: []float64{eps}})
+	}
+	return out
 }
 
 func (t Tensor) pool(op string, code C.int, k, stride, padding int64) Tensor {
-	return t.one(op, func(s *Session, p C.ct_tensor) *C.char {
+	out := t.one(op, func(s *Session, p C.ct_tensor) *C.char {
 		return C.ct_pool2d(code, p, C.int64_t(k), C.int64_t(stride), C.int64_t(padding), &s.out)
 	})
+	return t.noted(op, out, k, stride, padding)
 }
 
 // MaxPool2d takes the maximum of k x k windows.
@@ -126,7 +139,11 @@ func (t Tensor) AddRelu(u Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take("AddRelu", C.ct_add_relu(a, b, &s.out))
+	out := s.take("AddRelu", C.ct_add_relu(a, b, &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: "AddRelu", In: []Tensor{t, u}, Out: out})
+	}
+	return out
 }
 
 // Dropout zeroes elements at probability p and scales the others by 1/(1-p).

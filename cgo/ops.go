@@ -8,7 +8,11 @@ func (t Tensor) unary(name string, op C.int) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take(name, C.ct_unary(op, p, &s.out))
+	out := s.take(name, C.ct_unary(op, p, &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: name, In: []Tensor{t}, Out: out})
+	}
+	return out
 }
 
 // pair checks two operands; the error goes to the session of whichever has one.
@@ -31,7 +35,11 @@ func (t Tensor) binary(name string, op C.int, u Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take(name, C.ct_binary(op, a, b, &s.out))
+	out := s.take(name, C.ct_binary(op, a, b, &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: name, In: []Tensor{t, u}, Out: out})
+	}
+	return out
 }
 
 func (t Tensor) scalar(name string, op C.int, v float64) Tensor {

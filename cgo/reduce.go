@@ -50,7 +50,8 @@ func (t Tensor) Softmax(dim int) Tensor {
 
 // LogSoftmax is the logarithm of Softmax.
 func (t Tensor) LogSoftmax(dim int) Tensor {
-	return t.one("LogSoftmax", func(s *Session, p C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 1, &s.out) })
+	out := t.one("LogSoftmax", func(s *Session, p C.ct_tensor) *C.char { return C.ct_softmax(p, C.int64_t(dim), 1, &s.out) })
+	return t.noted("LogSoftmax", out, int64(dim))
 }
 
 // two runs a C function that makes two tensors from t.

@@ -37,6 +37,7 @@ type Session struct {
 	live      int
 	capturing bool
 	shapes    bool
+	tape      *[]Step // nil while no operations are noted
 	thread    C.ct_session
 	yielded   time.Time // when yield last did
 }

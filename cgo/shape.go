@@ -7,7 +7,10 @@ package torch
 // #include "cgotorch.h"
 import "C"
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // one runs a C function that makes one tensor from t.
 func (t Tensor) one(op string, f func(s *Session, p C.ct_tensor) *C.char) Tensor {
@@ -67,9 +70,10 @@ func (t Tensor) RequiresGrad_(on bool) Tensor {
 
 // Reshape gives the elements another shape; one size may be -1.
 func (t Tensor) Reshape(shape ...int64) Tensor {
-	return t.one("Reshape", func(s *Session, p C.ct_tensor) *C.char {
+	out := t.one("Reshape", func(s *Session, p C.ct_tensor) *C.char {
 		return C.ct_reshape(p, cShape(shape), C.int64_t(len(shape)), &s.out)
 	})
+	return t.noted("Reshape", out, shape...)
 }
 
 // Flatten joins all dimensions from the second on: [N, ...] to [N, -1].
@@ -78,14 +82,15 @@ func (t Tensor) Flatten() Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take("Flatten", C.ct_flatten(p, &s.out))
+	return t.noted("Flatten", s.take("Flatten", C.ct_flatten(p, &s.out)))
 }
 
 // Permute reorders the dimensions.
 func (t Tensor) Permute(dims ...int64) Tensor {
-	return t.one("Permute", func(s *Session, p C.ct_tensor) *C.char {
+	out := t.one("Permute", func(s *Session, p C.ct_tensor) *C.char {
 		return C.ct_permute(p, cShape(dims), C.int64_t(len(dims)), &s.out)
 	})
+	return t.noted("Permute", out, dims...)
 }
 
 // Expand repeats dimensions of size 1 without copying.
@@ -97,9 +102,10 @@ func (t Tensor) Expand(shape ...int64) Tensor {
 
 // Narrow is the part [start, start+length) of dimension dim, without copying.
 func (t Tensor) Narrow(dim int, start, length int64) Tensor {
-	return t.one("Narrow", func(s *Session, p C.ct_tensor) *C.char {
+	out := t.one("Narrow", func(s *Session, p C.ct_tensor) *C.char {
 		return C.ct_narrow(p, C.int64_t(dim), C.int64_t(start), C.int64_t(length), &s.out)
 	})
+	return t.noted("Narrow", out, int64(dim), start, length)
 }
 
 // Pad surrounds t with v; pad holds (before, after) pairs from the last dimension on.
@@ -115,7 +121,11 @@ func (s *Session) Cat(dim int, ts ...Tensor) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take("Cat", C.ct_cat(p, C.int64_t(len(ts)), C.int64_t(dim), &s.out))
+	out := s.take("Cat", C.ct_cat(p, C.int64_t(len(ts)), C.int64_t(dim), &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: "Cat", In: slices.Clone(ts), Out: out, Ints: []int64{int64(dim)}})
+	}
+	return out
 }
 
 // IndexSelect picks the slices of dimension dim that idx (int64, 1-D) names.

@@ -72,6 +72,8 @@ func TestUsageErrorsExitTwoWithOneSentence(t *testing.T) {
 		{"compact " + truncated, []string{"compact needs --out FILE, the file to write the smaller model to"}},
 		{"compact " + truncated + " --out " + empty, []string{"is a folder, and a file is needed"}},
 		{"compact " + truncated + " --out " + empty + "/small", []string{truncated, "truncated"}},
+		{"export " + truncated, []string{"export needs --out FILE, the file to write the ONNX model to"}},
+		{"export " + truncated + " --out " + empty + "/model.onnx", []string{truncated, "truncated"}},
 		{"run", []string{"run needs a CONFIG"}},
 		{"run " + empty + "/none.yaml", []string{empty + "/none.yaml: the config cannot be read"}},
 		{"run " + misspelt, []string{misspelt + ":3:", `"epochs"`}},
@@ -113,7 +115,7 @@ func TestEveryProblemOfAConfigIsALine(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
-	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "compact", "predict", "data", "data fetch", "data verify", "doctor"} {
+	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "compact", "export", "predict", "data", "data fetch", "data verify", "doctor"} {
 		for _, line := range []string{command + " --help", "help " + command} {
 			code, out, errOut := rapt(strings.Fields(line)...)
 			assert.Zero(t, code, line)
@@ -129,7 +131,7 @@ func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
 func TestCommandsAreListedByImportance(t *testing.T) {
 	_, out, _ := rapt("--help")
 	at := -1
-	for _, name := range []string{"run", "train", "eval", "sparsity", "compact", "predict", "data", "doctor", "version"} {
+	for _, name := range []string{"run", "train", "eval", "sparsity", "compact", "export", "predict", "data", "doctor", "version"} {
 		next := strings.Index(out, "\n  "+name+" ")
 		assert.Greater(t, next, at, name)
 		at = next

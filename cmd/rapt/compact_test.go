@@ -33,6 +33,17 @@ func TestCompactCommand(t *testing.T) {
 
 	code, out, errOut = rapt("compare", folder, small, "--device", "cpu", "--limit", "20", "--json")
 	require.Zero(t, code, errOut)
+	model := filepath.Join(t.TempDir(), "small.onnx")
+	code, exported, errOut := rapt("export", small, "--out", model, "--json")
+	require.Zero(t, code, errOut)
+	var e metrics.Export
+	require.NoError(t, json.Unmarshal([]byte(exported), &e))
+	assert.Equal(t, c.Parameters.After, e.Parameters)
+	assert.FileExists(t, model)
+	code, exported, errOut = rapt("export", small, "--out", model)
+	require.Zero(t, code, errOut)
+	assert.Contains(t, exported, "images [N, 1, 28, 28] in [0, 1] to logits [N, 10]")
+
 	var both metrics.Comparison
 	require.NoError(t, json.Unmarshal([]byte(out), &both))
 	require.NotEmpty(t, both.Pairs)

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"rapt/trainer"
+)
+
+func (a *app) exportCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "export CHECKPOINT|RUN --out FILE.onnx",
+		Short: "Write a model as ONNX, for the runtimes of devices",
+		Long: `Writes the network as an ONNX model of float32 (opset 13): images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. Where pixels are
+normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small.`,
+		Example: `  rapt export runs/mnist --out mnist.onnx
+  rapt compact runs/mnist-filter --out small.safetensors && rapt export small.safetensors --out small.onnx`,
+		Args: positional("CHECKPOINT or RUN"),
+		RunE: a.body(func(_ *cobra.Command, args []string) error {
+			if err := checkOut("export", "the ONNX model", &out); err != nil {
+				return err
+			}
+			e, err := trainer.Export(trainer.ExportOptions{Path: args[0], Out: out, Version: version})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.writeJSON(e)
+			}
+			fmt.Fprintf(a.out, "%s: %s (width %d) of %s, %d parameters, %d bytes; images [N, %d, %d, %d] in [0, 1] to logits [N, %d]\n",
+				e.Out, e.Arch, e.Width, e.Checkpoint, e.Parameters, e.Bytes, e.Input[0], e.Input[1], e.Input[2], e.Classes)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&out, "out", "", "the file to write (required)")
+	return cmd
+}

@@ -1,0 +1,140 @@
+package onnx_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+	"rapt/models/modelstest"
+	"rapt/onnx"
+)
+
+// written is a model's file.
+func written(m *models.Model) (data []byte, err error) {
+	err = models.Record(m, func(r models.Recording) (err error) {
+		g := onnx.Model{Name: "net", Version: "v-test", Metadata: map[string]string{"dataset": "digits", "arch": "lenet"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits}
+		for _, v := range r.Values {
+			g.Values = append(g.Values, onnx.Value(v))
+		}
+		data, err = onnx.Write(g)
+		return err
+	})
+	return data, err
+}
+
+// The file of every kind of network says what the network computes, for batches of another size than the one that was recorded.
+func TestEveryKindOfNetwork(t *testing.T) {
+	for _, sp := range []models.Spec{
+		{Arch: "lenet_adv", Width: 2},
+		{Arch: "lenet_bn"},
+		{Arch: "lenet", Input: [3]int64{3, 32, 32}},
+		{Arch: "vgg16_ori_adv", Width: 1},
+		{Arch: "resnet18_1by16", Mean: []float64{0.4, 0.5, 0.6}, Std: []float64{0.2, 0.25, 0.3}},
+		{Arch: "resnet18_adv", Width: 1, Channels: map[string]int64{"layer1.0.conv1": 3}},
+		{Arch: "preact_resnet18", Input: [3]int64{3, 8, 8}},
+		{Arch: "wrn_28_4", Input: [3]int64{3, 8, 8}},
+		{Arch: "resnext29_2x64d", Input: [3]int64{3, 8, 8}},
+		{Arch: "dpn26", Input: [3]int64{3, 8, 8}},
+		{Arch: "senet18", Input: [3]int64{3, 8, 8}},
+		{Arch: "googlenet", Input: [3]int64{3, 8, 8}},
+		{Arch: "densenet_cifar", Input: [3]int64{3, 8, 8}},
+		{Arch: "pnasneta", Input: [3]int64{3, 8, 8}},
+		{Arch: "mobilenetv2", Input: [3]int64{3, 8, 8}},
+		{Arch: "shufflenetg2", Input: [3]int64{3, 8, 8}},
+		{Arch: "shufflenetv2_0.5", Input: [3]int64{3, 8, 8}},
+	} {
+		sp.Classes = 7
+		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			m, err := models.New(s, sp, nil)
+			require.NoError(t, err)
+			require.NoError(t, modelstest.Fill(s, m))
+			live := s.Live()
+			file, err := written(m)
+			require.NoError(t, err, sp.Arch)
+			require.Equal(t, live, s.Live())
+			s.NoGrad(func() {
+				x := modelstest.Input(s, m, 3)
+				want, got := m.Forward(x, nn.Eval), runModel(t, s, file, x)
+				require.Equal(t, want.Shape(), got.Shape(), sp.Arch)
+				off, err := got.Sub(want).Abs().Max().Item()
+				require.NoError(t, err)
+				size, err := want.Abs().Max().Item()
+				require.NoError(t, err)
+				require.LessOrEqual(t, off, 1e-6*size, sp.Arch)
+			})
+			return nil
+		}))
+	}
+}
+
+func TestFile(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		m, err := models.New(s, models.Spec{Arch: "lenet_bn", Classes: 10}, nil)
+		require.NoError(t, err)
+		require.NoError(t, modelstest.Fill(s, m))
+		data, err := written(m)
+		require.NoError(t, err)
+		again, err := written(m)
+		require.NoError(t, err)
+		assert.Equal(t, data, again, "the same model gives the same bytes")
+
+		file := parse(t, data)
+		assert.Equal(t, []int64{7}, file.ints(1))
+		assert.Equal(t, "rapt", file.text(2))
+		assert.Equal(t, "v-test", file.text(3))
+		set := file.inner(t, 8)[0]
+		assert.Equal(t, []any{"", int64(13)}, []any{set.text(1), set.ints(2)[0]})
+		var meta []string
+		for _, e := range file.inner(t, 14) {
+			meta = append(meta, e.text(1), e.text(2))
+		}
+		assert.Equal(t, []string{"arch", "lenet", "dataset", "digits"}, meta)
+
+		g := file.inner(t, 7)[0]
+		assert.Equal(t, "net", g.text(2))
+		for field, want := range map[protowire.Number]struct {
+			name  string
+			sizes []int64
+		}{11: {"images", []int64{1, 28, 28}}, 12: {"logits", []int64{10}}} {
+			v := g.inner(t, field)[0]
+			assert.Equal(t, want.name, v.text(1))
+			kind := v.inner(t, 2)[0].inner(t, 1)[0]
+			assert.Equal(t, []int64{1}, kind.ints(1), "float32")
+			dims := kind.inner(t, 2)[0].inner(t, 1)
+			assert.Equal(t, "N", dims[0].text(2))
+			for i, n := range want.sizes {
+				assert.Equal(t, []int64{n}, dims[i+1].ints(1))
+			}
+		}
+		names := map[string]bool{}
+		for _, v := range g.inner(t, 5) {
+			names[v.text(8)] = true
+		}
+		assert.True(t, names["conv1_bn.running_var"], "tensors have their names in the state dict")
+		assert.Len(t, names, 4*2+3*4)
+		return nil
+	}))
+}
+
+func TestWhatONNXIsNotWrittenOf(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		x := s.Ones(1, 2, 4, 4)
+		for want, f := range map[string]func() torch.Tensor{
+			"the network uses Exp, which cannot be written as ONNX":                              func() torch.Tensor { return x.Exp() },
+			"an input of Relu: it was made by an operation that cannot be written as ONNX":       func() torch.Tensor { return x.AddScalar(1).Relu() },
+			"the logits are made by an operation that cannot be written as ONNX":                 func() torch.Tensor { return x.Relu().AddScalar(1) },
+			"the network averages to maps of 2 pixels a side, and only 1 can be written as ONNX": func() torch.Tensor { return x.AdaptiveAvgPool2d(2) },
+		} {
+			g := onnx.Model{Images: x}
+			g.Steps = s.Tape(func() { g.Logits = f() })
+			_, err := onnx.Write(g)
+			assert.EqualError(t, err, want)
+		}
+		return nil
+	}))
+}
