@@ -14,8 +14,9 @@ var ErrNotWired = errors.New("its channels are joined, shuffled, grouped or weig
 
 // Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one
 // number whatever the image, as layers whose weights are zero make them. What such channels still add goes into their readers' biases or
-// batch norms or, behind zero padding, where it is not the same everywhere, into one channel for all of them, which holds 1. Without merge
-// there is no such channel, and every weight that is left is as it was. Outputs are equal but for rounding.
+// batch norms or, behind zero padding, where it is not the same everywhere, into one constant channel for all of them, which holds 1. Without
+// merge there is no such channel, and every weight that is left is as it was. Outputs are equal but for rounding; m stays as it is. The result's
+// Spec.Channels say what is left, of every layer at least one channel. The error is ErrNotWired for networks that it is not for.
 func Compact(m *Model, merge bool) (*Model, error) {
 	s := m.State[0].Tensor.Session()
 	c := &compactor{model: m, merge: merge}
@@ -24,7 +25,7 @@ func Compact(m *Model, merge bool) (*Model, error) {
 		return nil, err
 	}
 	defer c.work.free()
-	if err := c.read(); err != nil {
+	if err := c.layOut(); err != nil {
 		return nil, err
 	}
 	if len(c.wires) == 0 {
@@ -54,8 +55,8 @@ type bundle struct {
 	channels int
 }
 
-// copy takes the model's numbers, which its own tensors keep.
-func (c *compactor) copy() (err error) {
+// takeNumbers takes the model's numbers, which its own tensors keep.
+func (c *compactor) takeNumbers() (err error) {
 	c.values = map[string][]float32{}
 	c.work.State[0].Tensor.Session().Do(func() {
 		for _, e := range c.model.State {
@@ -67,9 +68,9 @@ func (c *compactor) copy() (err error) {
 	return err
 }
 
-// read lays out the numbers by the layers and wires that they are of.
-func (c *compactor) read() error {
-	if err := c.copy(); err != nil {
+// layOut sorts the numbers by the layers and wires that they are of.
+func (c *compactor) layOut() error {
+	if err := c.takeNumbers(); err != nil {
 		return err
 	}
 	names, behind := c.work.partNames(), norms(c.work.Module)
@@ -110,13 +111,16 @@ func (c *compactor) read() error {
 // still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that,
 // or what it sees is 0.
 func (b bundle) still(ch int, seen map[*unit][]float64) bool {
-	if last := len(b.from) - 1; b.from[last].depthwise {
-		return b.from[last].still(ch) || last > 0 && b.from[last-1].still(ch) && seen[b.from[last]][ch] == 0
+	all := func(units []*unit) bool {
+		return !slices.ContainsFunc(units, func(u *unit) bool { return !u.still(ch) })
 	}
-	return !slices.ContainsFunc(b.from, func(u *unit) bool { return !u.still(ch) })
+	if last := len(b.from) - 1; b.from[last].depthwise {
+		return b.from[last].still(ch) || last > 0 && all(b.from[:last]) && seen[b.from[last]][ch] == 0
+	}
+	return all(b.from)
 }
 
-func (b bundle) read(ch int) bool {
+func (b bundle) isRead(ch int) bool {
 	return slices.ContainsFunc(b.to, func(u *unit) bool { return u.reads(ch, b.channels) })
 }
 
@@ -124,7 +128,7 @@ func (b bundle) read(ch int) bool {
 func (c *compactor) cut() (changed bool) {
 	for _, b := range slices.Backward(c.wires) {
 		for ch := range b.channels {
-			if b.read(ch) {
+			if b.isRead(ch) {
 				continue
 			}
 			for _, u := range b.from {
@@ -300,7 +304,7 @@ func (c *compactor) small() (*Model, error) {
 	for _, b := range c.wires {
 		var kept []int
 		for ch := range b.channels {
-			if b.read(ch) {
+			if b.isRead(ch) {
 				kept = append(kept, ch)
 			}
 		}

@@ -35,7 +35,7 @@ func tensor(t *testing.T, m *models.Model, name string) torch.Tensor {
 	return torch.Tensor{}
 }
 
-// empty zeroes every other filter of the layers that wires make, or those of a layer that come first.
+// empty zeroes the filters that of names, of layers whose channels others read.
 func empty(t *testing.T, s *torch.Session, m *models.Model, of func(layer string, o int64) bool) {
 	s.Do(func() {
 		for _, w := range models.Wiring(m) {

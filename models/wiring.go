@@ -9,7 +9,7 @@ type Wire struct {
 	From  []string // convolutions and linear layers, by their names
 	To    []string // empty: the network's output
 	Norms []string // batch norms behind the sums, each before some of the readers
-	Last  bool     // the last of From alone decides: it is a depthwise convolution, and the readers see what it makes
+	Last  bool     // the last of From is a depthwise convolution: the readers see what it makes, and what it drops is gone
 }
 
 // wired is a network that may know how its layers hang together.

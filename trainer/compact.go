@@ -3,7 +3,6 @@ package trainer
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -33,6 +32,9 @@ func (e *UnequalError) Error() string { return e.text }
 // Compact writes a checkpoint of the same function without the channels that pruning emptied, smaller and dense, once its logits on the
 // test images are found to be equal but for rounding.
 func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, err error) {
+	if err := compactable(o.Path); err != nil { // before images are read
+		return nil, err
+	}
 	whole, err := openModel(ctx, o.Path, o.DataDir, o.Device, o.Limit)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 		return nil, &InputError{fmt.Errorf("--out %s is the checkpoint itself: another file is needed", o.Out)}
 	}
 	out = &metrics.Compaction{Schema: 1, Checkpoint: whole.path, Out: o.Out, Dataset: whole.dataset, Arch: whole.spec.Arch, Width: whole.spec.Width,
-		Device: whole.devs[0].String(), Images: whole.test.N}
+		Device: whole.devs[0].String(), Images: whole.test.N, Unfinished: whole.unfinished}
 	small := *whole
 	small.path = o.Out
 	var before, after []float32
@@ -71,8 +73,35 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	if err := checkpoint.Write(o.Out, small.file); err != nil {
 		return nil, err
 	}
-	out.Bytes.Before, out.Bytes.After = sizeOf(whole.path), sizeOf(o.Out)
-	return out, nil
+	if out.Bytes.Before, err = sizeOf(whole.path); err == nil {
+		out.Bytes.After, err = sizeOf(o.Out)
+	}
+	return out, err
+}
+
+// compactable refuses, by a checkpoint's header, a model that nothing can be taken out of.
+func compactable(path string) error {
+	file, err := CheckpointOf(path)
+	if err != nil {
+		return err
+	}
+	meta, _, err := checkpoint.ReadHeader(file)
+	if err != nil {
+		return err
+	}
+	if meta["channels"] != "" {
+		return &InputError{fmt.Errorf("%s is what rapt compact left already", file)}
+	}
+	o := opened{path: file}
+	if o.described, err = describe(file, meta); err != nil {
+		return err
+	}
+	return o.outlined(func(m *models.Model) error {
+		if len(models.Wiring(m)) == 0 {
+			return &InputError{fmt.Errorf("%s is a %s: %w", file, o.spec.Arch, models.ErrNotWired)}
+		}
+		return nil
+	})
 }
 
 func sameFile(a, b string) bool {
@@ -81,19 +110,18 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(x, y)
 }
 
-func sizeOf(path string) int64 {
-	if info, err := os.Stat(path); err == nil {
-		return info.Size()
+func sizeOf(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
 	}
-	return 0
+	return info.Size(), nil
 }
 
 // compacted puts what is left of model, which is o's, in the place of o's file, and says in out what that is.
 func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 	small, err := models.Compact(model, o.file.Metadata["quantized"] == "") // or weights would leave their levels
-	if errors.Is(err, models.ErrNotWired) {
-		return &InputError{fmt.Errorf("%s is a %s: %w", out.Checkpoint, o.spec.Arch, err)}
-	} else if err != nil {
+	if err != nil {
 		return err
 	}
 	for _, w := range models.Wiring(model) {
@@ -103,8 +131,8 @@ func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 		}
 	}
 	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {
-		return &InputError{fmt.Errorf("%s has no channel that could be taken out: of each some weight is read that is not zero. Pruning by filter or bn_filter empties "+
-			"channels; single weights and columns leave them in use", out.Checkpoint)}
+		return &InputError{fmt.Errorf("%s has no channel that could be taken out: every one is read by a weight that is not zero. Pruning by filter or bn_filter empties "+
+			"channels; pruning single weights or columns rarely does", out.Checkpoint)}
 	}
 	costs, err := models.Cost(model)
 	if err != nil {
@@ -146,6 +174,7 @@ func (t *team) timedLogits(ctx context.Context, d *images, batch int) (logits []
 func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint16) error {
 	classes := len(before) / len(labels)
 	off, where := 0.0, 0
+	var right metrics.Change
 	for i, label := range labels {
 		a, b := before[i*classes:(i+1)*classes], after[i*classes:(i+1)*classes]
 		x, err := sightOf(a, int(label))
@@ -164,12 +193,13 @@ func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint
 			out.SameClass++
 		}
 		if x.class == int(label) {
-			out.CleanAccuracy.Before += 1 / float64(len(labels))
+			right.Before++
 		}
 		if y.class == int(label) {
-			out.CleanAccuracy.After += 1 / float64(len(labels))
+			right.After++
 		}
 	}
+	out.CleanAccuracy = metrics.Rates{Before: share(int(right.Before), len(labels)), After: share(int(right.After), len(labels))}
 	if off > 1 {
 		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of test image %d differ by %.3g times what rounding may do. "+
 			"%s is not written; please report this", where, off, out.Out)}

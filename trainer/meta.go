@@ -143,6 +143,9 @@ func channelList(channels map[string]int64) string {
 
 func readChannels(v string) (map[string]int64, error) {
 	out := map[string]int64{}
+	if v == "" {
+		return out, nil
+	}
 	for _, one := range strings.Split(v, ",") {
 		layer, text, _ := strings.Cut(one, "=")
 		n, err := strconv.ParseInt(text, 10, 64)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"rapt/admm"
+	torch "rapt/cgo"
 	"rapt/models"
 	"rapt/trainer/metrics"
 )
@@ -34,7 +35,9 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 		}
 	}
 	left, indices := p.describeLayers(all, macs, wiring, out)
-	out.Parameters.Shrunk, out.MACs.Shrunk = shrunk(model, all, wiring, left, cost)
+	if out.Parameters.Shrunk, out.MACs.Shrunk, err = shrunk(model.Spec, wiring, left); err != nil {
+		return nil, err
+	}
 	out.Bytes = metrics.PlanBytes{Dense: 4 * out.Parameters.Before, SparseValues: 4 * out.Parameters.After,
 		SparseIndexed: 4*out.Parameters.After + indices, Shrunk: 4 * out.Parameters.Shrunk}
 	p.describeBudget(all, out)
@@ -64,7 +67,7 @@ func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models
 			if kind == admm.BNFilter {
 				maker = all.maker(i)
 			}
-			if l.Shrinks, l.Why = shrinks(kind, maker, wiring); l.Shrinks {
+			if l.Shrinks, l.Why = shrinks(kind, maker, info.Layer, wiring); l.Shrinks {
 				left[maker] = l.FiltersKept
 			}
 			indices += indexBytes(kind, l)
@@ -157,22 +160,25 @@ func (all everyWeight) maker(i int) string {
 	return ""
 }
 
-// shrinks tells whether the channels that pruning switches off in a layer can be taken out of it and of its readers, or why not.
-func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) {
+// shrinks tells whether the channels that pruning switches off in a layer can be taken out of it and of its readers, or why not. Of a batch
+// norm maker is the layer before it, empty where it scales a sum.
+func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, string) {
 	if kind != admm.Filter && kind != admm.BNFilter {
 		return false, ""
 	}
 	for _, w := range wiring {
 		switch {
-		case !slices.Contains(w.From, layer):
+		case slices.Contains(w.Norms, layer):
+			return false, "it hides channels from the layers that read by it, and others may read them"
+		case !slices.Contains(w.From, maker):
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
-		case w.Last && layer == w.From[len(w.From)-1]:
+		case w.Last && maker == w.From[len(w.From)-1]:
 			return true, ""
 		case w.Last:
-			return false, "its channels go through a depthwise layer, which decides what is gone"
+			return false, "its channels go through a depthwise layer: those that are 0 before it are gone too, which the trained weights tell"
 		case len(w.From) > 1:
-			return false, "its channels are added to other layers': one is gone only where all of them drop it, which each decides on its own"
+			return false, "its channels are added to other layers': one is gone only where all of them drop it, and each layer is pruned independently"
 		default:
 			return true, ""
 		}
@@ -181,49 +187,23 @@ func shrinks(kind admm.Type, layer string, wiring []models.Wire) (bool, string) 
 }
 
 // shrunk counts the network with the channels taken out: left are the rows of the layers that shrink.
-func shrunk(model *models.Model, all everyWeight, wiring []models.Wire, left map[string]int64, cost models.Costs) (parameters, macs int64) {
-	rows := map[string][2]int64{} // left of all, by the layer that has them
-	in := map[string][2]int64{}   // of the channels that a layer reads
-	for _, info := range all.infos {
-		n := [2]int64{info.Shape[0], info.Shape[0]}
-		if k, ok := left[info.Layer]; ok {
-			n[0] = k
-		}
-		rows[info.Layer] = n
-	}
+func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) (parameters, macs int64, err error) {
+	spec.Channels = map[string]int64{}
 	for _, w := range wiring {
-		if last := w.From[len(w.From)-1]; w.Last {
-			for _, l := range w.From {
-				rows[l] = rows[last]
+		if n, ok := left[w.From[len(w.From)-1]]; ok && len(w.To) > 0 {
+			for _, layer := range w.From {
+				spec.Channels[layer] = max(1, n)
 			}
 		}
-		for _, reader := range w.To {
-			in[reader] = rows[w.From[0]]
-		}
-		for _, norm := range w.Norms {
-			rows[norm] = rows[w.From[0]]
-		}
 	}
-	for i, info := range all.infos {
-		if maker := all.maker(i); info.Kind == admm.Norm && maker != "" {
-			rows[info.Layer] = rows[maker]
+	err = torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
+		m, err := models.New(s, spec, nil)
+		if err != nil {
+			return err
 		}
-	}
-	scale := func(n int64, layer string, weight bool) int64 {
-		r := rows[layer]
-		n = n / r[1] * r[0]
-		if c := in[layer]; weight && c[1] > 0 {
-			n = n / c[1] * c[0]
-		}
-		return n
-	}
-	for _, e := range model.State {
-		if !e.Buffer {
-			parameters += scale(e.Tensor.Numel(), e.Layer, e.Name == e.Layer+".weight")
-		}
-	}
-	for _, l := range cost.Layers {
-		macs += scale(l.MACs, l.Name, true)
-	}
-	return parameters, macs
+		cost, err := models.Cost(m)
+		parameters, macs = m.Parameters(), cost.MACs
+		return err
+	})
+	return parameters, macs, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -230,8 +231,8 @@ func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, mo
 	if err := sameNormalisation(path, meta, spec); err != nil {
 		return err
 	}
-	if made := meta["channels"]; made != channelList(spec.Channels) {
-		return &InputError{fmt.Errorf("%s is what rapt compact left of a %s (%s): training and pruning go on from the checkpoint that it was made from", path, spec.Arch, made)}
+	if made, err := readChannels(meta["channels"]); err != nil || !maps.Equal(made, spec.Channels) {
+		return &InputError{fmt.Errorf("%s is what rapt compact left of a %s: training and pruning go on from the checkpoint that it was made from", path, spec.Arch)}
 	}
 	given := map[string]checkpoint.TensorInfo{}
 	for _, stored := range infos {

@@ -6,8 +6,8 @@ import (
 	torch "rapt/cgo"
 )
 
-// Resize makes it a convolution of out channels from in; a depthwise one, whose groups are its channels, has as many of both. Its tensors
-// are new where their shape is another, and zero.
+// Resize makes it a convolution of out channels from in, [out, in, k, k]; a depthwise one, whose groups are its channels, has as many of both,
+// [out, 1, k, k]. It is not for other grouped ones. Its tensors are new where their shape is another, and zero.
 func (c *Conv2dModule) Resize(out, in int64) {
 	if c.Depthwise() {
 		c.Options.Groups, in = out, 1
@@ -21,7 +21,7 @@ func (c *Conv2dModule) Depthwise() bool {
 	return c.Options.Groups > 1 && c.Options.Groups == c.Weight.Size(0) && c.Weight.Size(1) == 1
 }
 
-// Resize makes it a layer from in numbers to out. Its tensors are new where their shape is another, and zero.
+// Resize makes it a layer from in numbers to out, [out, in]. Its tensors are new where their shape is another, and zero.
 func (l *LinearModule) Resize(out, in int64) {
 	resize(&l.Weight, 0, out, in)
 	resize(&l.Bias, 0, out)

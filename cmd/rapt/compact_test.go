@@ -33,6 +33,8 @@ func TestCompactCommand(t *testing.T) {
 
 	code, out, errOut = rapt("compare", folder, small, "--device", "cpu", "--limit", "20", "--json")
 	require.Zero(t, code, errOut)
+	_, shown, _ := rapt("sparsity", small)
+	assert.Contains(t, shown, "; what rapt compact left of it")
 	model := filepath.Join(t.TempDir(), "small.onnx")
 	code, exported, errOut := rapt("export", small, "--out", model, "--json")
 	require.Zero(t, code, errOut)

@@ -11,13 +11,13 @@ import (
 func (a *app) exportCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
-		Use:   "export CHECKPOINT|RUN --out FILE.onnx",
+		Use:   "export RUN|CHECKPOINT --out FILE",
 		Short: "Write a model as ONNX, for the runtimes of devices",
 		Long: `Writes the network as an ONNX model of float32 (opset 13): images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. Where pixels are
-normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small.`,
+normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small. A FILE that is there is replaced.`,
 		Example: `  rapt export runs/mnist --out mnist.onnx
   rapt compact runs/mnist-filter --out small.safetensors && rapt export small.safetensors --out small.onnx`,
-		Args: positional("CHECKPOINT or RUN"),
+		Args: positional("RUN or CHECKPOINT"),
 		RunE: a.body(func(_ *cobra.Command, args []string) error {
 			if err := checkOut("export", "the ONNX model", &out); err != nil {
 				return err

@@ -58,6 +58,9 @@ func origin(r *metrics.Report) (text string) {
 	if r.Stage != "" {
 		text = fmt.Sprintf(" (stage %s, epoch %d)", r.Stage, r.Epoch)
 	}
+	if r.CompactedFrom != "" {
+		text += "; what rapt compact left of it"
+	}
 	if r.Unfinished {
 		text += "; its run has not ended, so later stages may be to come"
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -63,7 +64,8 @@ func (a *app) sweepCommand() *cobra.Command {
 		Use:   "sweep SWEEP",
 		Short: "List the points of a sweep, how far each is and what came out",
 		Long: `A sweep's file names a config and a grid of values for some of its keys; its points are all combinations. Each is a run of its own,
-rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT.`,
+rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT. Of those that are done the accuracies on the test images, clean and under each attack, and
+the share that is pruned are shown, from their report.json.`,
 		Example: `  rapt sweep deploy/sweep.yaml
   sbatch --array=0-$(($(rapt sweep deploy/sweep.yaml --json | jq .points) - 1)) deploy/slurm/sweep.sbatch deploy/sweep.yaml`,
 		Args: positional("SWEEP"),
@@ -82,14 +84,21 @@ type sweepPoint struct {
 	Sparsity       *float64           `json:"sparsity,omitempty"`
 }
 
-// result takes what came out from the run's report, where that can be read.
-func (p *sweepPoint) result() {
+// result takes what came out from the run's report.
+func (p *sweepPoint) result() error {
 	var r metrics.Report
-	data, err := os.ReadFile(filepath.Join(p.Folder, "report.json"))
-	if err != nil || json.Unmarshal(data, &r) != nil || r.CleanAccuracy == nil {
-		return
+	path := filepath.Join(p.Folder, "report.json")
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &r)
 	}
-	p.CleanAccuracy, p.RobustAccuracy, p.Sparsity = r.CleanAccuracy, r.RobustAccuracy, &r.Sparsity.Sparsity
+	if err != nil {
+		return fmt.Errorf("%s cannot be read, so its results are not shown: %w", path, err)
+	}
+	if r.CleanAccuracy != nil {
+		p.CleanAccuracy, p.RobustAccuracy, p.Sparsity = r.CleanAccuracy, r.RobustAccuracy, &r.Sparsity.Sparsity
+	}
+	return nil
 }
 
 // cells are the result as a table has it: clean, each attack, pruned.
@@ -131,7 +140,9 @@ func (a *app) listSweep(path string) error {
 			}
 		}
 		if row.State == "done" {
-			row.result()
+			if err := row.result(); err != nil {
+				fmt.Fprintln(a.err, "note:", err)
+			}
 		}
 		rows = append(rows, row)
 	}
@@ -149,7 +160,7 @@ func showPoints(w io.Writer, points []sweepPoint) error {
 			found[attack] = true
 		}
 	}
-	attacks := slices.Sorted(maps.Keys(found))
+	attacks := slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }) // pgd-20 before pgd-100
 	header := []string{"point", "state", "values", "clean %"}
 	for _, attack := range attacks {
 		header = append(header, attack+" %")

@@ -238,7 +238,7 @@ func TestLoad(t *testing.T) {
 	own := filepath.Join(folder, "config.yaml")
 	require.NoError(t, os.WriteFile(own, nil, 0o600))
 	_, err = Load(folder, nil)
-	assert.EqualError(t, err, folder+": the config cannot be read: is a directory; "+own+" is a run's")
+	assert.EqualError(t, err, folder+": the config cannot be read: is a directory; the run's config is "+own)
 	var refused *Error
 	assert.ErrorAs(t, err, &refused)
 

@@ -39,7 +39,7 @@ func unreadable(path, what string, err error) error {
 	hint := ""
 	if own := filepath.Join(path, "config.yaml"); what == "config" && errors.Is(err, syscall.EISDIR) {
 		if _, err := os.Stat(own); err == nil {
-			hint = fmt.Sprintf("; %s is a run's", own)
+			hint = fmt.Sprintf("; the run's config is %s", own)
 		}
 	}
 	return &Error{Problems: []string{fmt.Sprintf("%s: the %s cannot be read: %v%s", path, what, err, hint)}}

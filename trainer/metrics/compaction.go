@@ -3,7 +3,6 @@ package metrics
 import (
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Compaction is what `rapt compact --json` prints: a checkpoint and the smaller one of the same function.
@@ -14,6 +13,7 @@ type Compaction struct {
 	Dataset    string `json:"dataset"`
 	Arch       string `json:"arch"`
 	Width      int    `json:"width"`
+	Unfinished bool   `json:"unfinished,omitempty"` // the checkpoint is that of a run that has not ended
 
 	Channels   []CompactedChannels `json:"channels"` // all but the classes
 	Parameters Change              `json:"parameters"`
@@ -52,7 +52,11 @@ func CompactionTable(w io.Writer, c *Compaction) {
 	var rows [][]string
 	number := func(n int64) string { return fmt.Sprint(n) }
 	for _, g := range c.Channels {
-		rows = append(rows, []string{strings.Join(g.Layers, ", "), number(g.Before), number(g.After)})
+		name := g.Layers[0]
+		if n := len(g.Layers); n > 1 {
+			name = fmt.Sprintf("%s and %d more", name, n-1)
+		}
+		rows = append(rows, []string{name, number(g.Before), number(g.After)})
 	}
 	Grid(w, []string{"channels of", "before", "after"}, rows)
 	change := func(name string, n Change, show func(int64) string) []string {

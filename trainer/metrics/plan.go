@@ -58,7 +58,8 @@ type PlanLayer struct {
 	Why         string  `json:"why,omitempty"`
 }
 
-// PlanCount is of the dense network, of what is not zero, and of the network with all taken out that can be.
+// PlanCount is of the dense network, of what is not zero, and of the network without the channels that are sure to be gone: rapt compact may find more,
+// and may leave a constant channel behind a layer.
 type PlanCount struct {
 	Before int64 `json:"before"`
 	After  int64 `json:"after"`
@@ -136,8 +137,11 @@ func PlanTable(w io.Writer, p *Plan) {
 		t.AppendRow(table.Row{row.name, row.Before, row.After, percent(float64(row.After) / float64(row.Before)), times(rate(row.Before, row.Before-row.After)), row.Shrunk})
 	}
 	t.Render()
-	fmt.Fprintf(w, "size: %s dense, %s sparse without indices, %s with, %s shrunk by rapt compact\n",
-		sized(p.Bytes.Dense), sized(p.Bytes.SparseValues), sized(p.Bytes.SparseIndexed), sized(p.Bytes.Shrunk))
+	shrunk := ""
+	if p.Bytes.Shrunk < p.Bytes.Dense {
+		shrunk = ", about " + sized(p.Bytes.Shrunk) + " or less by rapt compact"
+	}
+	fmt.Fprintf(w, "size: %s dense, %s sparse without indices, %s with%s\n", sized(p.Bytes.Dense), sized(p.Bytes.SparseValues), sized(p.Bytes.SparseIndexed), shrunk)
 	m := p.Memory
 	fmt.Fprintf(w, "memory, estimated: %s in %s (weights %s, gradients %s, optimizer %s, Z and U %s, masks %s, activations %s), and the data and libtorch\n", sized(m.Total),
 		m.Stage, sized(m.Weights), sized(m.Gradients), sized(m.Optimizer), sized(m.ADMM), sized(m.Masks), sized(m.Activations))

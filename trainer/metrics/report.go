@@ -22,6 +22,8 @@ type Report struct {
 	Stage      string `json:"stage,omitempty"`
 	Epoch      int    `json:"epoch,omitempty"`
 	Unfinished bool   `json:"unfinished,omitempty"`
+	// CompactedFrom is the SHA-256 of the checkpoint that rapt compact made this one of.
+	CompactedFrom string `json:"compacted_from,omitempty"`
 
 	CleanAccuracy  *float64           `json:"clean_accuracy,omitempty"`
 	RobustAccuracy map[string]float64 `json:"robust_accuracy,omitempty"` // by attack, such as "pgd-40"
