@@ -130,7 +130,7 @@ func (m *Model) drop() error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
-		return fmt.Errorf("%s has no layer %s whose channels can be taken out", m.Spec.Arch, name)
+		return fmt.Errorf("%s has no layer %.80q whose channels can be taken out", m.Spec.Arch, name)
 	}
 	for l, n := range sizes {
 		switch l := l.(type) {

@@ -124,11 +124,12 @@ func (b bundle) isRead(ch int) bool {
 	return slices.ContainsFunc(b.to, func(u *unit) bool { return u.reads(ch, b.channels) })
 }
 
-// cut empties the channels that nothing reads, so that what they alone read is read by nothing either.
+// cut empties the channels that nothing reads but what is not read itself.
 func (c *compactor) cut() (changed bool) {
-	for _, b := range slices.Backward(c.wires) {
+	live := c.live()
+	for i, b := range c.wires {
 		for ch := range b.channels {
-			if b.isRead(ch) {
+			if live[i][ch] {
 				continue
 			}
 			for _, u := range b.from {
@@ -137,6 +138,30 @@ func (c *compactor) cut() (changed bool) {
 		}
 	}
 	return changed
+}
+
+// live are the channels of each wire that the classes depend on, found from their layer backwards: channels that only add to themselves, round
+// a residual block, are not among them.
+func (c *compactor) live() [][]bool {
+	live := make([][]bool, len(c.wires))
+	made := map[*unit][]bool{} // by the layer that makes them; the classes' layer is not in it
+	for i, b := range c.wires {
+		live[i] = make([]bool, b.channels)
+		for _, u := range b.from {
+			made[u] = live[i]
+		}
+	}
+	for changed := true; changed; {
+		changed = false
+		for i, b := range slices.Backward(c.wires) {
+			for ch := range b.channels {
+				if !live[i][ch] && slices.ContainsFunc(b.to, func(u *unit) bool { return u.needs(ch, b.channels, made[u]) }) {
+					live[i][ch], changed = true, true
+				}
+			}
+		}
+	}
+	return live
 }
 
 // fold has no layer read a channel that is the same for every image, as far as that can be.
@@ -148,25 +173,32 @@ func (c *compactor) fold() (changed bool, err error) {
 	for _, b := range c.wires {
 		var rest []int // channels that only one for all of them can stand for
 		for ch := range b.channels {
+			var takers []*unit
 			still, left := b.still(ch, seen), false
 			for _, u := range b.to {
 				v := seen[u][ch]
 				switch {
 				case !u.reads(ch, b.channels):
 				case math.IsNaN(v) || !still && !u.blind(ch):
-					still = false
+					still, left = false, true
 				case v == 0 || u.takes():
-					u.take(ch, b.channels, v)
-					changed = true
+					takers = append(takers, u)
 				default:
 					left = true
 				}
+			}
+			if left && !c.merge {
+				continue // the channel stays, and so do all weights that read it
+			}
+			for _, u := range takers {
+				u.take(ch, b.channels, seen[u][ch])
+				changed = true
 			}
 			if still && left && b.canHold(ch) {
 				rest = append(rest, ch)
 			}
 		}
-		if c.merge && len(rest) > 1 {
+		if len(rest) > 1 {
 			b.join(rest, seen)
 			changed = true
 		}
@@ -294,88 +326,4 @@ func write(m *Model, values map[string][]float32) error {
 		})
 	})
 	return s.Err()
-}
-
-// small is the network of the channels that are read.
-func (c *compactor) small() (*Model, error) {
-	spec := c.model.Spec
-	spec.Channels = map[string]int64{}
-	rows, columns, read := map[*unit][]int{}, map[*unit][]int{}, map[*unit][]int{} // that are kept; columns are the numbers of channels read
-	for _, b := range c.wires {
-		var kept []int
-		for ch := range b.channels {
-			if b.isRead(ch) {
-				kept = append(kept, ch)
-			}
-		}
-		if len(kept) == 0 {
-			kept = []int{0} // a layer has at least one
-		}
-		for _, u := range b.from {
-			rows[u] = kept
-			spec.Channels[u.name] = int64(len(kept))
-		}
-		for _, u := range b.to {
-			columns[u], read[u] = wide(kept, u.in/b.channels), kept
-		}
-	}
-	values := map[string][]float32{}
-	for _, u := range c.units {
-		values[u.name+".weight"] = part(u.weight, u.out, rows[u], u.in, columns[u], u.area)
-		if u.bias != nil {
-			values[u.name+".bias"] = part(u.bias, u.out, rows[u], 1, nil, 1)
-		}
-		if u.behind != nil {
-			u.behind.part(values, rows[u])
-		}
-		if u.before != nil {
-			u.before.part(values, read[u])
-		}
-	}
-	for name, n := range c.model.Spec.Channels { // of one that was made smaller before
-		if _, ok := spec.Channels[name]; !ok {
-			spec.Channels[name] = n
-		}
-	}
-	s := c.model.State[0].Tensor.Session()
-	m, err := New(s, spec, nil)
-	if err != nil {
-		return nil, err
-	}
-	return m, write(m, values)
-}
-
-// part adds what is left of the norm to a state dict.
-func (n *statistics) part(values map[string][]float32, channels []int) {
-	for name, v := range map[string][]float32{"weight": n.scale, "bias": n.shift, "running_mean": n.mean, "running_var": n.variance} {
-		values[n.name+"."+name] = part(v, len(v), channels, 1, nil, 1)
-	}
-}
-
-// wide are the numbers of those channels, of n numbers each.
-func wide(channels []int, n int) []int {
-	var out []int
-	for _, ch := range channels {
-		for i := range n {
-			out = append(out, ch*n+i)
-		}
-	}
-	return out
-}
-
-// part is v, of the shape [out, in, area], without the rows and columns that are not kept; nil keeps all.
-func part(v []float32, out int, rows []int, in int, columns []int, area int) []float32 {
-	if rows == nil {
-		rows = wide([]int{0}, out)
-	}
-	if columns == nil {
-		columns = wide([]int{0}, in)
-	}
-	kept := make([]float32, 0, len(rows)*len(columns)*area)
-	for _, r := range rows {
-		for _, c := range columns {
-			kept = append(kept, v[(r*in+c)*area:][:area]...)
-		}
-	}
-	return kept
 }

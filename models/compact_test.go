@@ -115,6 +115,61 @@ func TestCompactOfLeNet(t *testing.T) {
 	})
 }
 
+// A channel that only its own block reads, which adds to it, is read by nothing that matters.
+func TestCompactOfACycle(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m := filled(t, s, models.Spec{Arch: "resnet18_adv", Width: 2, Classes: 10})
+		s.Do(func() {
+			tensor(t, m, "layer4.1.conv1.weight").Fill_(0)
+			tensor(t, m, "linear.weight").Fill_(0)
+			tensor(t, m, "bn1.num_batches_tracked").Fill_(7)
+		})
+		small, channels := requireCompact(t, s, m, true)
+		for layer, n := range channels {
+			if layer != "linear" {
+				assert.Equal(t, int64(1), n, layer)
+			}
+		}
+		counted, err := tensor(t, small, "bn1.num_batches_tracked").Item()
+		require.NoError(t, err)
+		assert.Equal(t, 7.0, counted)
+
+		m = filled(t, s, models.Spec{Arch: "resnet18_adv", Width: 2, Classes: 10})
+		s.Do(func() { tensor(t, m, "linear.weight").Narrow(1, 5, 8).Fill_(0) }) // only layer4.1 reads these, and adds to them
+		_, channels = requireCompact(t, s, m, true)
+		assert.Equal(t, int64(64), channels["layer4.1.conv2"], "it adds to others, too")
+		assert.Equal(t, int64(64), channels["conv1"]*8)
+	})
+}
+
+// Without merge a weight stays as it was as long as any layer reads its channel: it may be on a level, which 0 need not be.
+func TestCompactChangesNoWeightThatIsLeft(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m := filled(t, s, models.Spec{Arch: "resnet18_adv", Width: 1, Classes: 10})
+		s.Do(func() { // a sum's constant channels: read by a padded convolution and by the shortcut's, which is not
+			for _, l := range []string{"conv1", "layer1.0.conv2", "layer1.1.conv2"} {
+				tensor(t, m, l+".weight").Narrow(0, 1, 2).Fill_(0)
+			}
+			b := tensor(t, m, "bn1.bias")
+			b.Copy_(b.Abs().AddScalar(0.5))
+		})
+		small, channels := requireCompact(t, s, m, false)
+		assert.Equal(t, int64(4), channels["conv1"])
+		for _, l := range []string{"layer2.0.conv1", "layer2.0.shortcut.0", "layer1.0.conv1"} {
+			assert.Zero(t, difference(t, tensor(t, m, l+".weight"), tensor(t, small, l+".weight")), l)
+		}
+		small, channels = requireCompact(t, s, m, true)
+		assert.Equal(t, int64(3), channels["conv1"])
+	})
+}
+
+func difference(t *testing.T, a, b torch.Tensor) float64 {
+	t.Helper()
+	off, err := a.Sub(b).Abs().Max().Item()
+	require.NoError(t, err)
+	return off
+}
+
 // A channel that no reader reads goes, and so does what it alone read.
 func TestCompactOfWhatNothingReads(t *testing.T) {
 	run(t, func(s *torch.Session) {
@@ -245,8 +300,8 @@ func TestCompactRefuses(t *testing.T) {
 		{map[string]int64{"conv1": 0}, "conv1 of resnet18_adv has 1 to 4 channels, not 0"},
 		{map[string]int64{"layer1.0.conv1": 5}, "layer1.0.conv1 of resnet18_adv has 1 to 4 channels, not 5"},
 		{map[string]int64{"layer1.0.conv2": 3}, "conv1 and layer1.0.conv2 of resnet18_adv share their channels: they have 4 and 3"},
-		{map[string]int64{"linear": 3}, "resnet18_adv has no layer linear whose channels can be taken out"},
-		{map[string]int64{"bn1": 3}, "resnet18_adv has no layer bn1 whose channels can be taken out"},
+		{map[string]int64{"linear": 3}, `resnet18_adv has no layer "linear" whose channels can be taken out`},
+		{map[string]int64{"bn1": 3}, `resnet18_adv has no layer "bn1" whose channels can be taken out`},
 	} {
 		run(t, func(s *torch.Session) {
 			_, err := models.New(s, models.Spec{Arch: "resnet18_adv", Classes: 10, Channels: c.channels}, nil)

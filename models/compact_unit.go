@@ -39,9 +39,12 @@ func (u *unit) column(o, ch, channels int) []float32 {
 }
 
 // reads tells whether any weight reads channel ch of so many.
-func (u *unit) reads(ch, channels int) bool {
+func (u *unit) reads(ch, channels int) bool { return u.needs(ch, channels, nil) }
+
+// needs tells whether any weight reads channel ch of so many for a channel that is live; live is nil where all are.
+func (u *unit) needs(ch, channels int, live []bool) bool {
 	for o := range u.out {
-		if !zero(u.column(o, ch, channels)) {
+		if (live == nil || live[o]) && !zero(u.column(o, ch, channels)) {
 			return true
 		}
 	}

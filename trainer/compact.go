@@ -148,7 +148,13 @@ func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 	meta["channels"], meta["compacted_from"] = channelList(small.Spec.Channels), o.model
 	o.spec.Channels = small.Spec.Channels
 	small.State[0].Tensor.Session().Do(func() { o.file, err = modelFile(small, meta) })
-	return err
+	if err != nil {
+		return err
+	}
+	if _, err := quantizationIn(o.file, small.Parameters()); err != nil {
+		return &UnequalError{fmt.Sprintf("what is left of %s: %v. %s is not written; please report this", out.Checkpoint, err, out.Out)}
+	}
+	return nil
 }
 
 func channelsOf(m *models.Model, layer string) int64 {

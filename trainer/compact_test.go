@@ -116,7 +116,8 @@ func refusesCompacted(t *testing.T, out string) {
 		"conv1=2,":      `"channels" in its metadata`,
 		"conv1=0":       "channels, not 0",
 		"conv1=1":       "conv1.weight has shape",
-		"conv9=1":       "has no layer conv9",
+		"conv9=1":       `has no layer "conv9"`,
+		"\x1b[31m=1":    `has no layer "\x1b[31m"`,
 		"fc1=1,fc1=1":   `"channels" in its metadata`,
 		"conv1=1000000": "channels, not 1000000",
 	} {

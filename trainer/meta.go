@@ -91,7 +91,7 @@ func describe(path string, meta map[string]string) (d described, err error) {
 		"norm":         func(v string) (e error) { d.attack.Norm, e = adversarial.ParseNorm(v); return },
 	}
 	refuse := func(key, v string) {
-		err = &InputError{fmt.Errorf("%s: %q in its metadata is %q, which is no value for it", path, key, v)}
+		err = &InputError{fmt.Errorf("%s: %q in its metadata is %.200q, which is no value for it", path, key, v)}
 	}
 	for key, read := range numbers {
 		if v := need(key); err == nil && read(v) != nil {

@@ -223,10 +223,10 @@ func modelFile(model *models.Model, meta map[string]string) (*checkpoint.File, e
 func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, model *models.Model) error {
 	spec := model.Spec
 	if arch := meta["arch"]; arch != "" && arch != spec.Arch {
-		return &InputError{fmt.Errorf("%s holds a %s, not a %s", path, arch, spec.Arch)}
+		return &InputError{fmt.Errorf("%s holds a %.80q, not a %q", path, arch, spec.Arch)}
 	}
 	if w := meta["width"]; w != "" && w != strconv.Itoa(spec.Width) {
-		return &InputError{fmt.Errorf("%s holds a %s of width %s, not %d", path, spec.Arch, w, spec.Width)}
+		return &InputError{fmt.Errorf("%s holds a %s of width %.80q, not %d", path, spec.Arch, w, spec.Width)}
 	}
 	if err := sameNormalisation(path, meta, spec); err != nil {
 		return err
