@@ -65,6 +65,15 @@ func rows(l nn.Module) int64 {
 	return l.(*nn.LinearModule).Weight.Size(0)
 }
 
+// Makers are the layers that batch norms scale the channels of, by the norms' names. One that scales a sum or joined channels is not among them.
+func Makers(m *Model) map[string]string {
+	names, out := m.partNames(), map[string]string{}
+	for layer, norm := range norms(m.Module) {
+		out[names[norm]] = names[layer]
+	}
+	return out
+}
+
 // norms are the batch norms that follow a layer, which are listed right after it, as in PyTorch's state dicts.
 func norms(root nn.Module) map[nn.Module]*nn.BatchNormModule {
 	out := map[nn.Module]*nn.BatchNormModule{}

@@ -146,3 +146,29 @@ func checkWire(t *testing.T, arch string, wire models.Wire, weight map[string]to
 		weight[layer].Copy_(kept[len(wire.To)+i])
 	}
 }
+
+// In a pre-activation network a batch norm at a block's beginning is no layer's: it scales a sum.
+func TestMakers(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{ShapesOnly: true}, func(s *torch.Session) error {
+		m, err := models.New(s, models.Spec{Arch: "preact_resnet18", Classes: 10}, nil)
+		require.NoError(t, err)
+		makers := models.Makers(m)
+		assert.Equal(t, "layer1.1.conv1", makers["layer1.1.bn2"])
+		assert.NotContains(t, makers, "layer1.1.bn1")
+		assert.NotContains(t, makers, "layer1.0.bn1")
+		for _, arch := range models.Names() { // a maker has as many channels as its norm
+			m, err := models.New(s, models.Spec{Arch: arch, Classes: 10}, nil)
+			require.NoError(t, err)
+			rows := map[string]int64{}
+			for _, e := range m.State {
+				if e.Name == e.Layer+".weight" {
+					rows[e.Layer] = e.Tensor.Size(0)
+				}
+			}
+			for norm, layer := range models.Makers(m) {
+				assert.Equal(t, rows[layer], rows[norm], "%s: %s and %s", arch, layer, norm)
+			}
+		}
+		return nil
+	}))
+}

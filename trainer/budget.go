@@ -88,7 +88,7 @@ func (all everyWeight) macs(kind admm.Type, model *models.Model) (of []int64, re
 	switchable := int64(0)
 	for i, info := range all.infos {
 		of[i] = byName[info.Layer]
-		if info.Kind == admm.Norm && all.maker(i) != "" {
+		if info.Kind == admm.Norm && all.makers[info.Layer] != "" {
 			of[i] = of[i-1]
 			switchable += of[i]
 		}

@@ -22,6 +22,7 @@ type CompactOptions struct {
 	BatchSize       int
 	DataDir, Device string
 	Workers         int
+	Console         Console
 }
 
 // UnequalError says that what was to be equal is not; nothing was written.
@@ -53,7 +54,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	var before, after []float32
 	err = whole.with(whole.devs[0], o.Workers, func(t *team, d *images) (err error) {
 		if err = small.compacted(t.members[0].model, out); err == nil {
-			before, out.ImagesPerSecond.Before, err = t.timedLogits(ctx, d, o.BatchSize)
+			before, out.ImagesPerSecond.Before, err = t.timedLogits(ctx, d, o, "the whole network")
 		}
 		return err
 	})
@@ -61,7 +62,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 		return nil, err
 	}
 	err = small.with(small.devs[0], o.Workers, func(t *team, d *images) (err error) { // read as any checkpoint is
-		after, out.ImagesPerSecond.After, err = t.timedLogits(ctx, d, o.BatchSize)
+		after, out.ImagesPerSecond.After, err = t.timedLogits(ctx, d, o, "the smaller one")
 		return err
 	})
 	if err != nil {
@@ -167,10 +168,13 @@ func channelsOf(m *models.Model, layer string) int64 {
 }
 
 // timedLogits are those of all images, and how many of them a second took at best: what takes little is done again, for a second.
-func (t *team) timedLogits(ctx context.Context, d *images, batch int) (logits []float32, perSecond float64, err error) {
+func (t *team) timedLogits(ctx context.Context, d *images, o CompactOptions, title string) (logits []float32, perSecond float64, err error) {
 	for began := time.Now(); err == nil && (logits == nil || time.Since(began) < time.Second); {
-		pass := time.Now()
-		logits, err = t.logits(ctx, d, batch)
+		if logits != nil {
+			o.Console = Console{} // once is enough
+		}
+		progress, pass := o.Console.progress(title, d.n), time.Now()
+		logits, err = t.logits(ctx, d, o.BatchSize, progress)
 		perSecond = max(perSecond, float64(d.n)/time.Since(pass).Seconds())
 	}
 	return logits, perSecond, err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"rapt/admm"
 	torch "rapt/cgo"
@@ -65,7 +64,7 @@ func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models
 		if l.WeightsKept < l.Weights {
 			maker := info.Layer
 			if kind == admm.BNFilter {
-				maker = all.maker(i)
+				maker = all.makers[info.Layer]
 			}
 			if l.Shrinks, l.Why = shrinks(kind, maker, info.Layer, wiring); l.Shrinks {
 				left[maker] = l.FiltersKept
@@ -146,18 +145,6 @@ func indexBytes(kind admm.Type, l metrics.PlanLayer) int64 {
 		width = 4
 	}
 	return width*l.WeightsKept + 4*(l.Filters+1)
-}
-
-// maker is the layer whose channels batch norm i scales: the one before it in the same part of the network. Empty for a norm of sums.
-func (all everyWeight) maker(i int) string {
-	if i == 0 || all.infos[i-1].Kind == admm.Norm || all.infos[i-1].Shape[0] != all.infos[i].Shape[0] {
-		return ""
-	}
-	parent := func(name string) string { return name[:strings.LastIndexByte(name, '.')+1] }
-	if layer := all.infos[i-1].Layer; parent(layer) == parent(all.infos[i].Layer) {
-		return layer
-	}
-	return ""
 }
 
 // shrinks tells whether the channels that pruning switches off in a layer can be taken out of it and of its readers, or why not. Of a batch

@@ -14,8 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"rapt/admm"
-	torch "rapt/cgo"
 	"rapt/datasets"
 	"rapt/models"
 	"rapt/trainer/config"
@@ -255,23 +253,4 @@ func TestPlanOfNetworksWithOtherWires(t *testing.T) {
 		decides := strings.HasSuffix(l.Name, ".conv1.weight") || l.Name == "layers.12.conv2.weight" // the depthwise ones, and the last
 		assert.Equal(t, decides && l.Ratio > 0, l.Shrinks, l.Name)
 	}
-}
-
-// In a pre-activation network a batch norm at a block's beginning is no layer's: it scales a sum.
-func TestMakersOfNorms(t *testing.T) {
-	require.NoError(t, torch.Run(torch.CPU, torch.Options{ShapesOnly: true}, func(s *torch.Session) error {
-		m, err := models.New(s, models.Spec{Arch: "preact_resnet18", Classes: 10}, nil)
-		require.NoError(t, err)
-		all := prunable(m)
-		makers := map[string]string{}
-		for i, info := range all.infos {
-			if info.Kind == admm.Norm {
-				makers[info.Layer] = all.maker(i)
-			}
-		}
-		assert.Equal(t, "layer1.1.conv1", makers["layer1.1.bn2"])
-		assert.Empty(t, makers["layer1.1.bn1"])
-		assert.Empty(t, makers["layer1.0.bn1"])
-		return nil
-	}))
 }

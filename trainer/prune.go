@@ -148,11 +148,12 @@ func (pr *pruning) scaled(f func(ratio float64) float64) *pruning {
 type everyWeight struct {
 	infos   []admm.Info
 	entries []nn.Entry
-	at      []int // places among the parameters
+	at      []int             // places among the parameters
+	makers  map[string]string // of batch norms: see models.Makers
 }
 
 func prunable(model *models.Model) everyWeight {
-	var all everyWeight
+	all := everyWeight{makers: models.Makers(model)}
 	place := 0
 	for _, e := range model.State {
 		if e.Buffer {

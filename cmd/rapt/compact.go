@@ -29,6 +29,7 @@ replaced.`,
 			}
 			c, err := trainer.Compact(ctx, trainer.CompactOptions{
 				Path: args[0], Out: out, Limit: at.limit, BatchSize: at.batchSize, DataDir: at.dataDir, Device: at.device, Workers: at.workers,
+				Console: a.console(),
 			})
 			if err != nil {
 				return err
