@@ -16,7 +16,7 @@ func (a *app) predictCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "predict CHECKPOINT|RUN --out FILE",
 		Short: "Write the logits of the test images, as safetensors",
-		Long:  `Writes a safetensors file with the tensors logits, [N, classes] F32, and labels, [N] I64, of the test images; with --images also images, [N, C, H, W] F32 in [0, 1].
+		Long: `Writes a safetensors file with the tensors logits, [N, classes] F32, and labels, [N] I64, of the test images; with --images also images, [N, C, H, W] F32 in [0, 1].
 Where a logit is not a finite number nothing is written.`,
 		Example: `  rapt predict runs/mnist --out logits.safetensors
   rapt predict model.safetensors --out logits.safetensors --limit 1000 --images`,
