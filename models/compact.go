@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -273,26 +274,32 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 		}
 	}
 	out := map[*unit][]float64{}
-	var first error
+	var err error
 	s, in := c.work.State[0].Tensor.Session(), c.work.Input
-	tap := func(weight, x torch.Tensor) {
-		u := byWeight[weight]
-		n := channels[u]
-		if n == 0 || first != nil {
-			return
-		}
-		var v []float32
-		if v, first = x.Detach().Float32s(); first == nil {
-			out[u] = numbers(v, int(x.Size(0)), n)
-		}
-	}
 	s.NoGrad(func() {
-		s.Do(func() { c.work.Forward(s.Rand(s.NewGenerator(1), 2, in[0], in[1], in[2]), nn.Mode{Tap: tap}) })
+		s.Do(func() {
+			steps := s.Tape(func() { c.work.Forward(s.Rand(s.NewGenerator(1), 2, in[0], in[1], in[2]), nn.Eval) })
+			for _, step := range steps {
+				if err == nil && (step.Op == "Conv2d" || step.Op == "Linear") {
+					x, u := step.In[0], byWeight[step.In[1]]
+					err = see(out, u, x, channels[u])
+				}
+			}
+		})
 	})
-	if first == nil {
-		first = s.Err()
+	return out, cmp.Or(err, s.Err())
+}
+
+// see notes what unit u reads of each of so many channels; of the image, which has none, nothing.
+func see(seen map[*unit][]float64, u *unit, x torch.Tensor, channels int) error {
+	if channels == 0 {
+		return nil
 	}
-	return out, first
+	v, err := x.Float32s()
+	if err == nil {
+		seen[u] = numbers(v, int(x.Size(0)), channels)
+	}
+	return err
 }
 
 // numbers are what a batch [n, channels, all else] holds in each channel; NaN where that is not the same but for rounding.

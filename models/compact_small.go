@@ -38,11 +38,6 @@ func (c *compactor) small() (*Model, error) {
 			u.before.part(values, read[u])
 		}
 	}
-	for name, n := range c.model.Spec.Channels { // of one that was made smaller before
-		if _, ok := spec.Channels[name]; !ok {
-			spec.Channels[name] = n
-		}
-	}
 	s := c.model.State[0].Tensor.Session()
 	m, err := New(s, spec, nil)
 	if err != nil {

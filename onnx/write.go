@@ -14,26 +14,16 @@ type Model struct {
 	Name, Version string            // of the model and of the program that writes it
 	Metadata      map[string]string // kept in the file
 	Steps         []torch.Step
-	Images        torch.Tensor // [1, ...]: the input, as it was given to the first step
-	Logits        torch.Tensor // [1, ...]: the output
-	Values        []Value      // float32; what steps use beside each other's outputs
-}
-
-// Value is a tensor under its name.
-type Value struct {
-	Name   string
-	Tensor torch.Tensor
+	Images        torch.Tensor            // [1, ...]: the input, as it was given to the first step
+	Logits        torch.Tensor            // [1, ...]: the output
+	Names         map[torch.Tensor]string // float32; what steps use beside each other's outputs
 }
 
 // Write gives the file's bytes. The input is called images and the output logits.
 func Write(m Model) ([]byte, error) {
 	w := &writer{names: map[torch.Tensor]string{m.Images: "images"}, taken: map[string]bool{"images": true, "logits": true}}
-	values := map[torch.Tensor]Value{}
-	for _, v := range m.Values {
-		values[v.Tensor] = v
-	}
 	for _, step := range m.Steps {
-		if err := w.step(step, step.Out == m.Logits, values); err != nil {
+		if err := w.step(step, step.Out == m.Logits, m.Names); err != nil {
 			return nil, err
 		}
 	}
@@ -69,7 +59,7 @@ type writer struct {
 }
 
 // step adds the nodes of one operation.
-func (w *writer) step(step torch.Step, last bool, values map[torch.Tensor]Value) error {
+func (w *writer) step(step torch.Step, last bool, values map[torch.Tensor]string) error {
 	form, ok := forms[step.Op]
 	if !ok {
 		return fmt.Errorf("the network uses %s, which cannot be written as ONNX", step.Op)
@@ -102,11 +92,11 @@ func (w *writer) step(step torch.Step, last bool, values map[torch.Tensor]Value)
 }
 
 // named is the name of a tensor that a step made or, taken into the file where it is used first, of a value.
-func (w *writer) named(t torch.Tensor, values map[torch.Tensor]Value) (string, error) {
+func (w *writer) named(t torch.Tensor, values map[torch.Tensor]string) (string, error) {
 	if name, ok := w.names[t]; ok {
 		return name, nil
 	}
-	v, ok := values[t]
+	name, ok := values[t]
 	if !ok {
 		return "", fmt.Errorf("it was made by an operation that cannot be written as ONNX")
 	}
@@ -114,9 +104,9 @@ func (w *writer) named(t torch.Tensor, values map[torch.Tensor]Value) (string, e
 	if err != nil {
 		return "", err
 	}
-	w.graph.bytes(5, tensor(v.Name, typeFloat, t.Shape(), data))
-	w.names[t], w.taken[v.Name] = v.Name, true
-	return v.Name, nil
+	w.graph.bytes(5, tensor(name, typeFloat, t.Shape(), data))
+	w.names[t], w.taken[name] = name, true
+	return name, nil
 }
 
 // constant is a list of whole numbers that a node reads.

@@ -17,10 +17,7 @@ import (
 // written is a model's file.
 func written(m *models.Model) (data []byte, err error) {
 	err = models.Record(m, func(r models.Recording) (err error) {
-		g := onnx.Model{Name: "net", Version: "v-test", Metadata: map[string]string{"dataset": "digits", "arch": "lenet"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits}
-		for _, v := range r.Values {
-			g.Values = append(g.Values, onnx.Value(v))
-		}
+		g := onnx.Model{Name: "net", Version: "v-test", Metadata: map[string]string{"dataset": "digits", "arch": "lenet"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names}
 		data, err = onnx.Write(g)
 		return err
 	})

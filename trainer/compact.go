@@ -33,14 +33,17 @@ func (e *UnequalError) Error() string { return e.text }
 // Compact writes a checkpoint of the same function without the channels that pruning emptied, smaller and dense, once its logits on the
 // test images are found to be equal but for rounding.
 func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, err error) {
-	if err := compactable(o.Path); err != nil { // before images are read
-		return nil, err
+	defer lost(&err)
+	whole, err := openFile(o.Path)
+	if err == nil {
+		err = whole.compactable()
 	}
-	whole, err := openModel(ctx, o.Path, o.DataDir, o.Device, o.Limit)
+	if err == nil {
+		err = whole.readTest(ctx, o.DataDir, o.Device, o.Limit)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer lost(&err)
 	if len(whole.devs) > 1 {
 		return nil, &InputError{fmt.Errorf("--device %s: the models are compared on one device", o.Device)}
 	}
@@ -80,26 +83,14 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	return out, err
 }
 
-// compactable refuses, by a checkpoint's header, a model that nothing can be taken out of.
-func compactable(path string) error {
-	file, err := CheckpointOf(path)
-	if err != nil {
-		return err
-	}
-	meta, _, err := checkpoint.ReadHeader(file)
-	if err != nil {
-		return err
-	}
-	if meta["channels"] != "" {
-		return &InputError{fmt.Errorf("%s is what rapt compact left already", file)}
-	}
-	o := opened{path: file}
-	if o.described, err = describe(file, meta); err != nil {
-		return err
+// compactable refuses a model that nothing can be taken out of, before images are read.
+func (o *opened) compactable() error {
+	if o.file.Metadata["channels"] != "" {
+		return &InputError{fmt.Errorf("%s is what rapt compact left already", o.path)}
 	}
 	return o.outlined(func(m *models.Model) error {
 		if len(models.Wiring(m)) == 0 {
-			return &InputError{fmt.Errorf("%s is a %s: %w", file, o.spec.Arch, models.ErrNotWired)}
+			return &InputError{fmt.Errorf("%s is a %s: %w", o.path, o.spec.Arch, models.ErrNotWired)}
 		}
 		return nil
 	})
@@ -126,9 +117,9 @@ func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 		return err
 	}
 	for _, w := range models.Wiring(model) {
-		before, after := channelsOf(model, w.From[0]), channelsOf(small, w.From[0])
 		if len(w.To) > 0 {
-			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: w.From, Before: before, After: after})
+			first := w.From[0]
+			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: w.From, Before: channelsOf(model, first), After: small.Spec.Channels[first]})
 		}
 	}
 	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {
@@ -184,7 +175,7 @@ func (t *team) timedLogits(ctx context.Context, d *images, o CompactOptions, tit
 func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint16) error {
 	classes := len(before) / len(labels)
 	off, where := 0.0, 0
-	var right metrics.Change
+	rightBefore, rightAfter := 0, 0
 	for i, label := range labels {
 		a, b := before[i*classes:(i+1)*classes], after[i*classes:(i+1)*classes]
 		x, err := sightOf(a, int(label))
@@ -203,13 +194,13 @@ func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint
 			out.SameClass++
 		}
 		if x.class == int(label) {
-			right.Before++
+			rightBefore++
 		}
 		if y.class == int(label) {
-			right.After++
+			rightAfter++
 		}
 	}
-	out.CleanAccuracy = metrics.Rates{Before: share(int(right.Before), len(labels)), After: share(int(right.After), len(labels))}
+	out.CleanAccuracy = metrics.Measured{Before: share(rightBefore, len(labels)), After: share(rightAfter, len(labels))}
 	if off > 1 {
 		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of test image %d differ by %.3g times what rounding may do. "+
 			"%s is not written; please report this", where, off, out.Out)}

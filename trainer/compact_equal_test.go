@@ -19,7 +19,7 @@ func TestEqualLogits(t *testing.T) {
 	require.NoError(t, equalLogits(&c, before, []float32{0, 1.0001, -2, 50.003, 3, 4}, labels))
 	assert.Equal(t, 2, c.SameClass)
 	assert.InDelta(t, 0.003, c.LargestDifference, 1e-5)
-	assert.Equal(t, metrics.Rates{Before: 1, After: 1}, c.CleanAccuracy)
+	assert.Equal(t, metrics.Measured{Before: 1, After: 1}, c.CleanAccuracy)
 
 	c = metrics.Compaction{Out: "small.safetensors"}
 	err := equalLogits(&c, before, []float32{0, 1, -2, 50, 3, 4.01}, labels)
@@ -30,6 +30,6 @@ func TestEqualLogits(t *testing.T) {
 
 	c = metrics.Compaction{}
 	require.Error(t, equalLogits(&c, before, []float32{2, 1, -2, 50, 3, 4}, labels))
-	assert.Equal(t, metrics.Rates{Before: 1, After: 0.5}, c.CleanAccuracy)
+	assert.Equal(t, metrics.Measured{Before: 1, After: 0.5}, c.CleanAccuracy)
 	assert.ErrorContains(t, equalLogits(&c, before, []float32{0, float32(math.NaN()), -2, 50, 3, 4}, labels), "not a finite number")
 }

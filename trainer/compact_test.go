@@ -44,7 +44,7 @@ func TestCompact(t *testing.T) {
 			out, c := compact(t, folder(cfg))
 			assert.Equal(t, want.Parameters, c.Parameters.Before)
 			assert.Equal(t, c.Images, c.SameClass)
-			assert.Equal(t, metrics.Rates{Before: *want.CleanAccuracy, After: *want.CleanAccuracy}, c.CleanAccuracy)
+			assert.Equal(t, metrics.Measured{Before: *want.CleanAccuracy, After: *want.CleanAccuracy}, c.CleanAccuracy)
 			assert.Less(t, c.Bytes.After, c.Bytes.Before*3/4)
 			assert.Less(t, c.LargestDifference, 1e-3)
 

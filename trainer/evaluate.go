@@ -150,6 +150,11 @@ func openModel(ctx context.Context, path, dataDir, device string, limit int) (*o
 	if err != nil {
 		return nil, err
 	}
+	return o, o.readTest(ctx, dataDir, device, limit)
+}
+
+// readTest reads the test images that the checkpoint is judged on, and the device.
+func (o *opened) readTest(ctx context.Context, dataDir, device string, limit int) error {
 	if limit == 0 {
 		limit = o.testLimit // as the run was tested
 	}
@@ -160,14 +165,14 @@ func openModel(ctx context.Context, path, dataDir, device string, limit int) (*o
 	}
 	parts, err := loadData(ctx, from)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o.test, o.sum, o.note = parts.Test, parts.SHA256, parts.Note
 	if err := o.takes(o.test); err != nil {
-		return nil, err
+		return err
 	}
 	o.devs, err = chooseDevices(device)
-	return o, err
+	return err
 }
 
 // takes refuses images of another shape, or of other classes, than those that the network was trained on.
@@ -194,12 +199,21 @@ func (o *opened) takes(test *datasets.Set) error {
 // outlined runs f on a network of the checkpoint's shapes, which takes no memory.
 func (o *opened) outlined(f func(*models.Model) error) error {
 	return torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
-		model, err := models.New(s, o.spec, nil)
+		model, err := o.build(s)
 		if err != nil {
-			return &InputError{fmt.Errorf("%s: %w", o.path, err)}
+			return err
 		}
 		return f(model)
 	})
+}
+
+// build makes the checkpoint's network, without its numbers.
+func (o *opened) build(s *torch.Session) (*models.Model, error) {
+	model, err := models.New(s, o.spec, nil)
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("%s: %w", o.path, err)}
+	}
+	return model, nil
 }
 
 // with loads the checkpoint into a team on a device and runs f.
@@ -210,8 +224,7 @@ func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) erro
 	if err := cmp.Or(torch.SetTF32(false), forJudging()); err != nil {
 		return err
 	}
-	build := func(s *torch.Session) (*models.Model, error) { return models.New(s, o.spec, nil) }
-	return gather(dev, workers, build, func(t *team) error {
+	return gather(dev, workers, o.build, func(t *team) error {
 		if err := t.load(o.path, o.file); err != nil {
 			return err
 		}

@@ -35,18 +35,14 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 	delete(meta, "format") // PyTorch's
 	out := &metrics.Export{Schema: 1, Checkpoint: m.path, Out: o.Out, Dataset: m.dataset, Arch: m.spec.Arch, Width: m.spec.Width}
 	var data []byte
-	build := func(s *torch.Session) (*models.Model, error) { return models.New(s, m.spec, nil) }
-	err = gather(torch.CPU, 1, build, func(t *team) error {
+	err = gather(torch.CPU, 1, m.build, func(t *team) error {
 		if err := t.load(m.path, m.file); err != nil {
 			return err
 		}
 		model := t.members[0].model
 		out.Input, out.Classes, out.Parameters = model.Input, model.Spec.Classes, model.Parameters()
 		return models.Record(model, func(r models.Recording) (err error) {
-			g := onnx.Model{Name: m.spec.Arch, Version: o.Version, Metadata: meta, Steps: r.Steps, Images: r.Images, Logits: r.Logits}
-			for _, v := range r.Values {
-				g.Values = append(g.Values, onnx.Value(v))
-			}
+			g := onnx.Model{Name: m.spec.Arch, Version: o.Version, Metadata: meta, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names}
 			data, err = onnx.Write(g)
 			return err
 		})

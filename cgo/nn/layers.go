@@ -23,7 +23,6 @@ func (c *Conv2dModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
 	if m.Trace != nil {
 		return m.Trace.note(c.Weight, x, x.Size(0), c.Weight.Size(0), c.reach(x.Size(2)), c.reach(x.Size(3)))
 	}
-	m.tap(c.Weight, x)
 	return x.Conv2d(c.Weight, c.Bias, c.Options)
 }
 
@@ -56,7 +55,6 @@ func (l *LinearModule) Forward(x torch.Tensor, m Mode) torch.Tensor {
 	if m.Trace != nil {
 		return m.Trace.note(l.Weight, x, x.Size(0), l.Weight.Size(0))
 	}
-	m.tap(l.Weight, x)
 	return x.Linear(l.Weight, l.Bias)
 }
 

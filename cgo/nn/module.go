@@ -12,15 +12,6 @@ type Mode struct {
 	Generator *torch.Generator // for dropout; needed only where a network has it
 	Folded    Folded           // weights made ready for many calls; in evaluation only
 	Trace     *Trace           // where convolutions and linear layers note what they would do, and compute nothing; nil: nowhere
-
-	// Tap is told by each convolution and linear layer, before it computes, what it reads. The weight, the layer's own, tells it from the others.
-	Tap func(weight, x torch.Tensor)
-}
-
-func (m Mode) tap(weight, x torch.Tensor) {
-	if m.Tap != nil {
-		m.Tap(weight, x)
-	}
 }
 
 // Eval is evaluation mode.

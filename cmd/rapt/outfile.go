@@ -32,3 +32,11 @@ func checkFile(flag string, path *string) error {
 	}
 	return nil
 }
+
+// checkOut is checkFile for the --out of a command that has to have one, to write what it says to.
+func checkOut(command, what string, out *string) error {
+	if *out == "" {
+		return usagef("%s needs --out FILE, the file to write %s to", command, what)
+	}
+	return checkFile("out", out)
+}

@@ -44,10 +44,3 @@ Where a logit is not a finite number nothing is written.`,
 	at.add(cmd.Flags())
 	return cmd
 }
-
-func checkOut(command, what string, out *string) error {
-	if *out == "" {
-		return usagef("%s needs --out FILE, the file to write %s to", command, what)
-	}
-	return checkFile("out", out)
-}

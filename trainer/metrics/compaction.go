@@ -20,12 +20,12 @@ type Compaction struct {
 	MACs       Change              `json:"macs"`  // multiply-accumulates for one image
 	Bytes      Change              `json:"bytes"` // of the files
 
-	Images            int     `json:"images"` // compared
-	SameClass         int     `json:"same_class"`
-	LargestDifference float64 `json:"largest_difference"` // of a logit
-	CleanAccuracy     Rates   `json:"clean_accuracy"`
-	ImagesPerSecond   Rates   `json:"images_per_second"`
-	Device            string  `json:"device"`
+	Images            int      `json:"images"` // compared
+	SameClass         int      `json:"same_class"`
+	LargestDifference float64  `json:"largest_difference"` // of a logit
+	CleanAccuracy     Measured `json:"clean_accuracy"`
+	ImagesPerSecond   Measured `json:"images_per_second"`
+	Device            string   `json:"device"`
 }
 
 // CompactedChannels are those that one layer makes, or several that share them.
@@ -41,8 +41,8 @@ type Change struct {
 	After  int64 `json:"after"`
 }
 
-// Rates are numbers that are measured, before and after.
-type Rates struct {
+// Measured is a number that was measured, before and after.
+type Measured struct {
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
 }
