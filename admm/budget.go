@@ -34,7 +34,7 @@ type BudgetLayer struct {
 	Fixed      bool      // the budget leaves the layer at Ratio, and counts what that keeps
 	Ratio      float64   // where it is Fixed
 	Magnitudes []float32 // for Global: each group's, see Magnitudes
-	Curve      []Point   // for Sensitivity: ratios in (0, 1], rising, each with its loss
+	Curve      []Point   // for Sensitivity: ratios in (0, 1], rising, each with its loss; of a group the first layer's
 }
 
 // Point is what a layer costs in accuracy when this fraction of it is removed. Removing nothing costs 0.
@@ -67,7 +67,9 @@ func Fix(t Type, ratios []LayerRatio, exclude []string, layers []BudgetLayer) er
 		if err != nil {
 			return err
 		}
-		layers[i].Fixed = true
+		for j := range layers {
+			layers[j].Fixed = layers[j].Fixed || j == i || t == CoupledFilter && layers[j].Group == layers[i].Group
+		}
 	}
 	return nil
 }
@@ -79,7 +81,7 @@ func Magnitudes(t Type, shape []int64, data []float32) []float32 {
 	group := func(i int64) int64 { return i }
 	high, wide, block := t.Block()
 	switch {
-	case t == Filter:
+	case t.ByRow():
 		group = func(i int64) int64 { return i / columns }
 	case t == Column:
 		group = func(i int64) int64 { return i % columns }
@@ -105,6 +107,9 @@ func Magnitudes(t Type, shape []int64, data []float32) []float32 {
 //
 // Errors: a budget below what must stay; no layer to choose for; a method without what it needs.
 func Allocate(t Type, b Budget, layers []BudgetLayer) ([]float64, error) {
+	if t == CoupledFilter {
+		return allocateCoupled(b, layers)
+	}
 	a, err := newAllocation(t, b, layers)
 	if err != nil {
 		return nil, err

@@ -10,10 +10,10 @@ import (
 // elements: at the ratio that they imply, Pruned is what they remove.
 func Groups(t Type, shape []int64) int64 {
 	rows, columns := matrix(shape)
-	switch t {
-	case Filter:
+	switch {
+	case t.ByRow():
 		return rows
-	case Column:
+	case t == Column:
 		return columns
 	}
 	if high, wide, ok := t.Block(); ok {
@@ -52,12 +52,12 @@ func Mask(w torch.Tensor, t Type, ratio float64) torch.Tensor {
 			if kept, ok := structured(w, t, k); ok {
 				return like(w, kept)
 			}
-			if t != Filter && t != Column {
+			if !t.ByRow() && t != Column {
 				return like(w, w.MaskSmallest(k))
 			}
 			kept := norms(w, t).MaskSmallest(k)
 			rows, rest := shape[0], w.Numel()/shape[0]
-			if t == Filter {
+			if t.ByRow() {
 				kept = kept.Reshape(rows, 1)
 			}
 			return like(w, kept.Expand(rows, rest).Reshape(shape...))

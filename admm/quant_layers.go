@@ -3,8 +3,6 @@ package admm
 import (
 	"fmt"
 	"strings"
-
-	torch "rapt/cgo"
 )
 
 // LayerBits is how many bits one layer's weights get; 0 keeps them float32. Layer is a name as in LayerRatio.
@@ -38,12 +36,4 @@ func ResolveBits(bits int, single []LayerBits, layers []Info) ([]int, error) {
 		out[i], given[i] = one.Bits, one.Layer
 	}
 	return out, nil
-}
-
-// project is what the layer's Z is made of W + U by.
-func (st *State) project(l Layer, x torch.Tensor) torch.Tensor {
-	if l.Quant != nil {
-		return ProjectLevels(x, *l.Quant, l.Mask)
-	}
-	return st.pruned(l, x)
 }

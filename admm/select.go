@@ -24,7 +24,7 @@ const (
 	BNFilter  Type = "bn_filter" // single batch-norm scales, each of which switches a channel off
 )
 
-// Types are those of the original. Beside them there are N:M, blocks (see NM and Block) and Pattern.
+// Types are those of the original. Beside them there are CoupledFilter, N:M, blocks (see NM and Block) and Pattern.
 var Types = []Type{Irregular, Filter, Column, BNFilter}
 
 // ParseType reads a sparsity type. block is block4x4.
@@ -35,7 +35,7 @@ func ParseType(name string) (Type, error) {
 	if t, ok := parseStructure(name); ok {
 		return t, nil
 	}
-	return "", fmt.Errorf("unknown sparsity type %q: want irregular, filter, column, bn_filter, pattern, block or one like it of another size such as block8x1, or N:M up to M = %d such as 2:4",
+	return "", fmt.Errorf("unknown sparsity type %q: want irregular, filter, coupled_filter, column, bn_filter, pattern, block or one like it of another size such as block8x1, or N:M up to M = %d such as 2:4",
 		name, maxM)
 }
 
@@ -59,6 +59,7 @@ type Info struct {
 	Layer string // the layer's: conv1
 	Kind  Kind
 	Shape []int64 // the weight's
+	Group int     // for CoupledFilter: layers of one number have their rows in common; 0 is for a layer whose rows must stay
 }
 
 // Selection says how much of which layers is removed.
@@ -82,8 +83,10 @@ type LayerRatio struct {
 // class. Such a layer is pruned where it is named. N:M leaves out layers whose inputs are no multiple of M, and patterns all but
 // convolutions with 3x3 kernels.
 //
+// With CoupledFilter a layer's ratio is that of its whole group.
+//
 // Errors: a layer that does not exist, that is named twice, or that the type cannot prune; a ratio outside [0, 1), or for
-// a type that implies one another one, but 0; nothing that the one ratio could prune.
+// a type that implies one another one, but 0; two ratios for one group; nothing that the one ratio could prune.
 func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
 	if err := t.checkRatio("the ratio for all layers", sel.Ratio); err != nil {
 		return nil, err
@@ -117,6 +120,9 @@ func Resolve(t Type, sel Selection, layers []Info) ([]float64, error) {
 			return nil, fmt.Errorf("%s %s%s", one.Layer, t.misfit(layers[i]), wanted(names(t, layers)))
 		}
 		out[i], given[i] = one.Ratio, one.Layer
+	}
+	if t == CoupledFilter {
+		return out, couple(out, given, layers)
 	}
 	return out, nil
 }

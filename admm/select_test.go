@@ -93,13 +93,13 @@ func TestParseType(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, typ, got)
 	}
-	for name, want := range map[string]admm.Type{"2:4": "2:4", "1:4": "1:4", "16:32": "16:32", "block": "block4x4", "block1x1": "block1x1", "block16x9999": "block16x9999", "pattern": admm.Pattern} {
+	for name, want := range map[string]admm.Type{"2:4": "2:4", "1:4": "1:4", "16:32": "16:32", "block": "block4x4", "block1x1": "block1x1", "block16x9999": "block16x9999", "pattern": admm.Pattern, "coupled_filter": admm.CoupledFilter} {
 		got, err := admm.ParseType(name)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
 	_, err := admm.ParseType("filters")
-	require.EqualError(t, err, `unknown sparsity type "filters": want irregular, filter, column, bn_filter, pattern, block or one like it of another size such as block8x1, or N:M up to M = 32 such as 2:4`)
+	require.EqualError(t, err, `unknown sparsity type "filters": want irregular, filter, coupled_filter, column, bn_filter, pattern, block or one like it of another size such as block8x1, or N:M up to M = 32 such as 2:4`)
 	for _, wrong := range []string{"", "0:4", "4:4", "5:4", "2:33", "02:4", "2:4 ", "2/4", "-1:4", "block0x4", "block4", "block4x", "block04x4", "block4x10000", "Block", "patterns"} {
 		_, err := admm.ParseType(wrong)
 		require.ErrorContains(t, err, "unknown sparsity type", wrong)

@@ -2,6 +2,7 @@ package admm
 
 import (
 	"fmt"
+	"slices"
 
 	torch "rapt/cgo"
 )
@@ -11,6 +12,7 @@ type Layer struct {
 	Name   string       // its state-dict name
 	Weight torch.Tensor // the trained parameter itself; State reads it and never writes it
 	Ratio  float64      // the fraction removed, in [0, 1)
+	Group  int          // for CoupledFilter: layers of one number are pruned together, and have one ratio; 0 is alone
 	Quant  *Quant       // quantised instead of pruned
 	Mask   torch.Tensor // quantised: 0 for the weights that were pruned before and stay zero; absent where none were
 }
@@ -33,6 +35,7 @@ type State struct {
 	mode     RhoMode
 	growth   float64
 	layers   []Layer
+	groups   [][]int   // the places of layers that are projected together
 	rhos     []float64 // one for each layer; all equal but for Balance
 	w, z, u  []torch.Tensor
 	patterns torch.Tensor // of Pattern alone
@@ -40,7 +43,7 @@ type State struct {
 
 // New starts with Z = Project(W) and U = 0, which, as the patterns that it selects, belong to the innermost scope of s.
 func New(s *torch.Session, layers []Layer, o Options) *State {
-	st := &State{s: s, typ: o.Type, mode: o.RhoMode, growth: o.RhoGrowth, layers: layers, rhos: make([]float64, len(layers)), patterns: o.Patterns}
+	st := &State{s: s, typ: o.Type, mode: o.RhoMode, growth: o.RhoGrowth, layers: layers, groups: groups(o.Type, layers), rhos: make([]float64, len(layers)), patterns: o.Patterns}
 	if st.mode == "" {
 		st.mode = Growth
 	}
@@ -57,24 +60,36 @@ func New(s *torch.Session, layers []Layer, o Options) *State {
 	if st.typ == Pattern && !st.patterns.Defined() && len(pruned) > 0 {
 		st.patterns = SelectPatterns(pruned...)
 	}
-	for _, l := range layers {
-		z, u := st.project(l, l.Weight), l.Weight.ZerosLike()
-		st.z, st.u = append(st.z, z), append(st.u, u)
+	st.z, st.u = make([]torch.Tensor, len(layers)), make([]torch.Tensor, len(layers))
+	for _, g := range st.groups {
+		for i, z := range st.project(g, pick(g, st.w)) {
+			st.z[g[i]], st.u[g[i]] = z, z.ZerosLike()
+		}
 	}
 	return st
 }
 
-// mask is what pruning x as the layer says keeps.
-func (st *State) mask(l Layer, x torch.Tensor) torch.Tensor {
-	if st.typ == Pattern {
-		return MaskPatterns(x, st.patterns)
+// pick are a group's own of the layers' tensors.
+func pick(group []int, all []torch.Tensor) []torch.Tensor {
+	out := make([]torch.Tensor, len(group))
+	for i, at := range group {
+		out[i] = all[at]
 	}
-	return Mask(x, st.typ, l.Ratio)
+	return out
 }
 
-// pruned is the projection of x by the layer's mask.
-func (st *State) pruned(l Layer, x torch.Tensor) torch.Tensor {
-	return keep(x, func() torch.Tensor { return st.mask(l, x) })
+// project is what a group's Z are made of its W + U by.
+func (st *State) project(group []int, xs []torch.Tensor) []torch.Tensor {
+	l := st.layers[group[0]]
+	if l.Quant != nil {
+		return []torch.Tensor{ProjectLevels(xs[0], *l.Quant, l.Mask)}
+	}
+	return st.s.ScopeN(func() (out []torch.Tensor) {
+		for i, mask := range masks(st.typ, l, xs, st.patterns) {
+			out = append(out, keep(xs[i], func() torch.Tensor { return mask }))
+		}
+		return out
+	})
 }
 
 // AddGrad adds the penalty's gradient, rho (W - Z + U), to grads, which are aligned with the layers.
@@ -126,8 +141,8 @@ func (st *State) measure(move bool) ([]Residual, error) {
 	st.s.NoGrad(func() {
 		st.s.Do(func() {
 			var all []torch.Tensor
-			for i, w := range st.w {
-				all = append(all, st.s.Scope(func() torch.Tensor { return st.layer(i, w, move) }))
+			for _, g := range st.groups {
+				all = append(all, st.s.ScopeN(func() []torch.Tensor { return st.group(g, move) })...)
 			}
 			if len(all) > 0 {
 				norms, err = st.s.Cat(0, all...).Float32s()
@@ -138,9 +153,9 @@ func (st *State) measure(move bool) ([]Residual, error) {
 		return nil, fmt.Errorf("ADMM update: %w", err)
 	}
 	out := make([]Residual, len(st.layers))
-	for i, l := range st.layers {
-		primal, dual, cut, size := float64(norms[4*i]), float64(norms[4*i+1]), float64(norms[4*i+2]), float64(norms[4*i+3])
-		out[i] = Residual{Name: l.Name, Primal: primal, Dual: dual}
+	for at, i := range slices.Concat(st.groups...) {
+		primal, dual, cut, size := float64(norms[4*at]), float64(norms[4*at+1]), float64(norms[4*at+2]), float64(norms[4*at+3])
+		out[i] = Residual{Name: st.layers[i].Name, Primal: primal, Dual: dual}
 		if size > 0 {
 			out[i].PrimalRel, out[i].DualRel, out[i].Energy = primal/size, dual/size, cut/size*(cut/size)
 		}
@@ -148,15 +163,23 @@ func (st *State) measure(move bool) ([]Residual, error) {
 	return out, nil
 }
 
-// layer is measure for one: the norms of W - Z, Z - Z before, W - Project(W) and W.
-func (st *State) layer(i int, w torch.Tensor, move bool) torch.Tensor {
-	z := st.project(st.layers[i], w.Add(st.u[i]))
-	gap := w.Sub(z)
+// group is measure for one: of each layer the norms of W - Z, Z - Z before, W - Project(W) and W.
+func (st *State) group(g []int, move bool) (out []torch.Tensor) {
+	ws := pick(g, st.w)
+	xs := make([]torch.Tensor, len(g))
+	for i, w := range ws {
+		xs[i] = w.Add(st.u[g[i]])
+	}
 	norm := func(t torch.Tensor) torch.Tensor { return t.Norm().Reshape(1) }
-	out := st.s.Cat(0, norm(gap), norm(z.Sub(st.z[i])), norm(w.Sub(st.project(st.layers[i], w))), norm(w))
-	if move {
-		st.z[i].Copy_(z)
-		st.u[i].Add_(gap, 1)
+	zs, cut := st.project(g, xs), st.project(g, ws)
+	for i, at := range g {
+		w, z := ws[i], zs[i]
+		gap := w.Sub(z)
+		out = append(out, st.s.Cat(0, norm(gap), norm(z.Sub(st.z[at])), norm(w.Sub(cut[i])), norm(w)))
+		if move {
+			st.z[at].Copy_(z)
+			st.u[at].Add_(gap, 1)
+		}
 	}
 	return out
 }
@@ -176,9 +199,5 @@ func (st *State) Tensors() (names []string, ts []torch.Tensor) {
 
 // Masks are those that pruning each W as it is now would apply, aligned with the layers, in the innermost scope.
 func (st *State) Masks() []torch.Tensor {
-	var out []torch.Tensor
-	for i, w := range st.w {
-		out = append(out, st.mask(st.layers[i], w))
-	}
-	return out
+	return Masks(st.typ, st.layers, st.patterns)
 }

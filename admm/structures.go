@@ -27,7 +27,7 @@ func parseStructure(name string) (Type, bool) {
 	t := Type(name)
 	_, _, nm := t.NM()
 	_, _, block := t.Block()
-	return t, nm || block || t == Pattern
+	return t, nm || block || t == Pattern || t == CoupledFilter
 }
 
 // NM are the numbers of an N:M type such as 2:4, for which 0 < N < M <= 32: of every M consecutive input channels of one output, at one
@@ -70,6 +70,9 @@ func (t Type) misfit(l Info) string {
 			inputs = l.Shape[1]
 		}
 		return fmt.Sprintf("has %d inputs, of which %s pruning needs a multiple of %d", inputs, t, m)
+	}
+	if t == CoupledFilter && l.Group == 0 {
+		return "makes the classes, of which none can go"
 	}
 	if t == Pattern && l.Kind == Conv && !threeByThree(l.Shape) {
 		return fmt.Sprintf("has kernels of %s, and pattern pruning is for 3x3", kernel(l.Shape))

@@ -112,13 +112,13 @@ events() { # the event files of the runs, in the real TensorBoard, where there i
 }
 
 # shellcheck disable=SC2086 # words
-keep() { # FOLDER: logs and reports with the runs' last weights in kept.tar.xz.*, the dense weights in dense.tar.xz.*
+keep() { # FOLDER: logs and reports with the runs' last weights (of coupled filters the smaller network's) in kept.tar.xz.*, the dense weights in dense.tar.xz.*
   mkdir -p "$1"
   cd "$kit"
   local logs dense
   logs=$(find . -maxdepth 1 -type f \( -name '*.log' -o -name '*.json' -o -name '*.csv' \))
   dense=$(find . -path '*/pretrain/best.safetensors')
-  find . -path './runs/*' -type f ! -path '*/checkpoints/*' ! -name '*.lock' -o -path '*/retrain/best.*' -o -path '*/pretrain/best.json' |
+  find . -path './runs/*' -type f ! -path '*/checkpoints/*' ! -name '*.lock' -o -path '*/retrain/best.*' ! -path '*/cifar10-coupled/*' -o -path '*/pretrain/best.json' |
     tar -cf - -T - $logs | xz -T0 -1 | split -b 15M - "$1/kept.tar.xz."
   [ -z "$dense" ] || tar -cf - $dense | xz -T0 -1 | split -b 15M - "$1/dense.tar.xz."
 }

@@ -23,18 +23,19 @@ pruned() { # RUN [SETTING ...]: configs/cifar10-fast.yaml from the dense network
   [ -e "$out/$name/DONE" ] || bin/rapt run configs/cifar10-fast.yaml "${sets[@]}"
 }
 
-compact() { # RUN: the smaller dense network, whose sizes and speed are what is kept of it
-  [ -e "$out/$1-compact.json" ] || { bin/rapt compact "$out/$1" --out "${TMPDIR:-/tmp}/$1.safetensors" --batch-size 1000 --json >"$out/$1-compact.json.new" && mv "$out/$1-compact.json.new" "$out/$1-compact.json"; }
+compact() { # RUN FILE: the smaller dense network, its sizes and speed
+  [ -e "$out/$1-compact.json" ] || { bin/rapt compact "$out/$1" --out "$2" --batch-size 1000 --json >"$out/$1-compact.json.new" && mv "$out/$1-compact.json.new" "$out/$1-compact.json"; }
 }
 
-cifar() { # 90 %, 99 % and three of four filters from one dense network; each is judged while the next one trains
+cifar() { # 90 %, 99 % and three of four filters from one dense network, each judged while the next one trains; then three of four coupled filters
   local failed=0 job judges=()
   pruned cifar10-90 || return
   judge cifar10-90 & judges+=($!)
   pruned cifar10-99 prune.budget.keep=0.01 && { judge cifar10-99 & judges+=($!); } || failed=1
   pruned cifar10-filter prune.sparsity_type=filter prune.budget=null prune.ratio=0.75 && judge cifar10-filter || failed=1
   for job in ${judges[@]+"${judges[@]}"}; do wait "$job" || failed=1; done
-  compact cifar10-filter || failed=1 # alone, for its speed
+  compact cifar10-filter "${TMPDIR:-/tmp}/filter.safetensors" || failed=1 # alone, for its speed, which is what is kept of it
+  pruned cifar10-coupled prune.sparsity_type=coupled_filter prune.budget=null prune.ratio=0.75 && judge cifar10-coupled && compact cifar10-coupled "$out/cifar10-coupled.safetensors" || failed=1
   return "$failed"
 }
 

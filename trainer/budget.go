@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -194,14 +195,21 @@ func (p *pipeline) curves(ctx context.Context, all everyWeight, layers []admm.Bu
 	}
 	for i := range layers {
 		l := &layers[i]
-		if l.Fixed {
+		coupled := func(other admm.BudgetLayer) bool {
+			return p.plan.kind == admm.CoupledFilter && other.Group == l.Group
+		}
+		if l.Fixed || slices.IndexFunc(layers[:i], coupled) >= 0 { // a group's first layer stands for all
 			continue
 		}
 		var shown []string
 		for _, r := range sensitivityRatios {
-			alone := &pruning{kind: p.plan.kind}
+			alone := &pruning{kind: p.plan.kind, follow: p.plan.follow}
 			ratios := make([]float64, len(layers))
-			ratios[i] = r
+			for j := range layers {
+				if j == i || coupled(layers[j]) {
+					ratios[j] = r
+				}
+			}
 			alone.choose(all, ratios, func(last float64) float64 { return last })
 			acc, err := accuracy(alone)
 			if err != nil {

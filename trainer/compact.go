@@ -123,7 +123,7 @@ func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 		}
 	}
 	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {
-		return &InputError{fmt.Errorf("%s has no channel that could be taken out: every one is read by a weight that is not zero. Pruning by filter or bn_filter empties "+
+		return &InputError{fmt.Errorf("%s has no channel that could be taken out: every one is read by a weight that is not zero. Pruning by filter, coupled_filter or bn_filter empties "+
 			"channels; pruning single weights or columns rarely does", out.Checkpoint)}
 	}
 	costs, err := models.Cost(model)

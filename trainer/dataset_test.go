@@ -2,6 +2,7 @@ package trainer_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"image"
 	"image/png"
@@ -60,6 +61,38 @@ func TestRunOnOwnImages(t *testing.T) {
 	var shown strings.Builder
 	metrics.EvaluationTables(&shown, got)
 	assert.Contains(t, shown.String(), "0 dark")
+}
+
+// A run's data.dir is where its checkpoints are judged too.
+func TestARunsDataAreFoundAgain(t *testing.T) {
+	dir := t.TempDir()
+	idx := func(name string, data []byte, sizes ...uint32) {
+		header := []byte{0, 0, 8, byte(len(sizes))}
+		for _, n := range sizes {
+			header = binary.BigEndian.AppendUint32(header, n)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), append(header, data...), 0o644))
+	}
+	for set, n := range map[string]int{"train": 80, "t10k": 40} {
+		images, labels := make([]byte, n*784), make([]byte, n)
+		for i := range images {
+			images[i], labels[i/784] = byte(i*i), byte(i/784%10)
+		}
+		idx(set+"-images-idx3-ubyte", images, uint32(n), 28, 28)
+		idx(set+"-labels-idx1-ubyte", labels, uint32(n))
+	}
+	elsewhere := t.TempDir()
+	t.Setenv("RAPT_DATA_DIR", elsewhere)
+	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=mnist", "data.dir="+dir, "admm.epochs=0", "retrain.epochs=0", "training.method=natural", "prune.ratio=0")
+	want := run(t, cfg)
+	checkpoint := filepath.Join(folder(cfg), "checkpoints", "pretrain", "best.safetensors")
+	for _, path := range []string{folder(cfg), checkpoint} {
+		assert.Equal(t, want.CleanAccuracy, evaluate(t, trainer.EvalOptions{Path: path, Workers: 1}).CleanAccuracy)
+	}
+	_, err := trainer.Evaluate(t.Context(), trainer.EvalOptions{Path: checkpoint, DataDir: elsewhere})
+	require.ErrorContains(t, err, elsewhere, "what is given goes before it")
+	require.NoError(t, os.Rename(dir, filepath.Join(elsewhere, "mnist")))
+	assert.Equal(t, want.CleanAccuracy, evaluate(t, trainer.EvalOptions{Path: folder(cfg), Workers: 1}).CleanAccuracy, "where the folder is gone, the usual places")
 }
 
 func TestDecodingIsInterruptedWithTheWork(t *testing.T) {

@@ -160,9 +160,7 @@ func (o *opened) readTest(ctx context.Context, dataDir, device string, limit int
 	}
 	from := o.data
 	from.Dataset, from.TestLimit, from.Seed = o.dataset, limit, o.seed
-	if dataDir != "" {
-		from.Dir = dataDir
-	}
+	from.Dir = cmp.Or(dataDir, from.Dir, runsData(o.path, o.dataset))
 	parts, err := loadData(ctx, from)
 	if err != nil {
 		return err
@@ -173,6 +171,18 @@ func (o *opened) readTest(ctx context.Context, dataDir, device string, limit int
 	}
 	o.devs, err = chooseDevices(device)
 	return err
+}
+
+// runsData is the data.dir of the run that a checkpoint lies in; empty where it lies in none, or that folder is not here.
+func runsData(checkpoint, dataset string) string {
+	cfg, err := config.Load(filepath.Join(filepath.Dir(checkpoint), "..", "..", "config.yaml"), nil)
+	if err != nil || cfg.Data.Dataset != dataset {
+		return ""
+	}
+	if _, err := os.Stat(cfg.Data.Dir); err != nil {
+		return ""
+	}
+	return cfg.Data.Dir
 }
 
 // takes refuses images of another shape, or of other classes, than those that the network was trained on.

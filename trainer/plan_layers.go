@@ -71,11 +71,7 @@ func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models
 			}
 			indices += indexBytes(kind, l)
 		}
-		removed := l.Weights - l.WeightsKept
-		if kind == admm.BNFilter {
-			removed *= 2 // the shift goes with the scale
-		}
-		out.Parameters.After -= removed
+		out.Parameters.After -= l.Weights - l.WeightsKept + (l.Filters-l.FiltersKept)*int64(len(p.plan.follow[info.Name]))
 		out.MACs.After -= l.MACs - l.MACsKept
 		out.Layers = append(out.Layers, l)
 	}
@@ -124,20 +120,20 @@ func layerPlan(kind admm.Type, info admm.Info, ratio float64, macs int64) metric
 	part := func(n int64) int64 { return int64(math.Round(float64(n) * float64(kept) / float64(g))) } // blocks at edges are smaller
 	l := metrics.PlanLayer{Name: info.Name, Shape: info.Shape, Ratio: ratio, Weights: numel, WeightsKept: part(numel),
 		Filters: rows, FiltersKept: rows, Columns: numel / rows, ColumnsKept: numel / rows, MACs: macs, MACsKept: part(macs)}
-	switch kind {
-	case admm.Filter, admm.BNFilter:
+	switch {
+	case kind.ByRow(), kind == admm.BNFilter:
 		l.FiltersKept = kept
-	case admm.Column:
+	case kind == admm.Column:
 		l.ColumnsKept = kept
 	}
 	return l
 }
 
 func indexBytes(kind admm.Type, l metrics.PlanLayer) int64 {
-	switch kind {
-	case admm.Filter, admm.BNFilter:
+	switch {
+	case kind.ByRow(), kind == admm.BNFilter:
 		return 4 * l.FiltersKept
-	case admm.Column:
+	case kind == admm.Column:
 		return 4 * l.ColumnsKept
 	}
 	width := int64(2)
@@ -150,7 +146,7 @@ func indexBytes(kind admm.Type, l metrics.PlanLayer) int64 {
 // shrinks tells whether the channels that pruning switches off in a layer can be taken out of it and of its readers, or why not. Of a batch
 // norm maker is the layer before it, empty where it scales a sum.
 func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, string) {
-	if kind != admm.Filter && kind != admm.BNFilter {
+	if !kind.ByRow() && kind != admm.BNFilter {
 		return false, ""
 	}
 	for _, w := range wiring {
@@ -160,12 +156,14 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 		case !slices.Contains(w.From, maker):
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
+		case kind == admm.CoupledFilter:
+			return true, ""
 		case w.Last && maker == w.From[len(w.From)-1]:
 			return true, ""
 		case w.Last:
 			return false, "its channels go through a depthwise layer: those that are 0 before it are gone too, which the trained weights tell"
 		case len(w.From) > 1:
-			return false, "its channels are added to other layers': one is gone only where all of them drop it, and each layer is pruned independently"
+			return false, "its channels are added to other layers': one is gone only where all of them drop it, and each layer is pruned independently (coupled_filter prunes them together)"
 		default:
 			return true, ""
 		}

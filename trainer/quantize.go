@@ -9,7 +9,6 @@ import (
 	"rapt/admm"
 	"rapt/adversarial"
 	torch "rapt/cgo"
-	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/trainer/checkpoint"
 	"rapt/trainer/config"
@@ -187,14 +186,30 @@ func (p *pipeline) holdZeros(st *stage) error {
 		}
 		mask := nonzero(was)
 		held.add(lead, e.Name, all.at[i], mask)
-		if e.Kind == nn.Norm { // a dead channel has neither scale nor shift
-			held.add(lead, strings.TrimSuffix(e.Name, "weight")+"bias", all.at[i]+1, mask)
+		if err := held.takeBias(lead, f, all, e.Layer+".bias", mask); err != nil {
+			return err
 		}
 	}
 	if len(held.names) > 0 {
 		st.masks = held
 	}
 	return lead.s.Err()
+}
+
+// takeBias adds the mask of a layer's bias, or of a batch norm's shift, which holds what is zero in the file where the mask of the weight leaves nothing
+// of the row, or of the scale: a dead channel.
+func (k *masks) takeBias(lead *member, f *checkpoint.File, all everyWeight, name string, mask torch.Tensor) error {
+	stored, ok := f.Get(name)
+	if !ok {
+		return nil
+	}
+	at := all.places[name]
+	was := lead.params[at].ZerosLike()
+	if err := fill(lead.s, was, stored); err != nil {
+		return &InputError{fmt.Errorf("%s: %w", name, err)}
+	}
+	k.add(lead, name, at, nonzero(rowsLeft(mask).Add(nonzero(was))))
+	return nil
 }
 
 // of is a parameter's mask, absent where it has none.

@@ -216,12 +216,11 @@ func (p *pipeline) startProgress(st *stage, steps int) {
 // pruneFurther puts a larger mask in the place of the last epoch's, where a stage prunes gradually.
 func (p *pipeline) pruneFurther(st *stage) error {
 	lead, before := p.team.members[0], st.masks
-	st.masks = st.plan.graduallyAt(st, st.saved.Epoch).pruneNow(lead)
-	if p.cfg.Prune.HoldZeros {
-		if err := p.keepZeros(st, st.masks); err != nil {
-			return err
-		}
+	now, err := p.masksOf(st)
+	if err != nil {
+		return err
 	}
+	st.masks = now
 	st.masks.apply(lead.s)
 	st.average.hold(lead.s, st.masks)
 	if st.awp != nil {

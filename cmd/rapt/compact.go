@@ -16,7 +16,7 @@ func (a *app) compactCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact RUN|CHECKPOINT --out FILE",
 		Short: "Write a pruned model as a smaller dense one, without the channels that pruning emptied",
-		Long: `Takes the channels out that pruning emptied, by filter or bn_filter above all, with all that made and read them, and writes the smaller dense network as a
+		Long: `Takes the channels out that pruning emptied, by filter, coupled_filter or bn_filter above all, with all that made and read them, and writes the smaller dense network as a
 checkpoint like any other: rapt eval, compare and predict take it. It is the same function: before it is written its logits on the test images are compared with
 those of the whole model, and where they differ by more than rounding nothing is written (exit 3). The data set must be there for that. A FILE that is there is
 replaced.`,

@@ -124,7 +124,7 @@ type Adversary struct {
 
 // Prune says what is removed. A layer named in Ratios gets that ratio, every other prunable layer gets Ratio.
 type Prune struct {
-	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, column, bn_filter, pattern, block (block4x4), blockRxC or N:M; weight and channel are accepted for the first two
+	SparsityType string       `yaml:"sparsity_type"` // irregular, filter, coupled_filter, column, bn_filter, pattern, block (block4x4), blockRxC or N:M; weight and channel are accepted for the first two
 	Ratio        Number       `yaml:"ratio"`         // fraction removed, in [0,1); default 0, or what N:M and pattern imply: 1-N/M and 5/9
 	Ratios       []LayerRatio `yaml:"ratios"`        // a mapping in the file, kept in its order
 	Budget       Budget       `yaml:"budget"`        // instead of Ratio; layers in Ratios keep theirs, which counts

@@ -110,7 +110,7 @@ func TestWrongValues(t *testing.T) {
 		{"prune: {ratio: 90}", "configs/x.yaml:4: prune.ratio is 90: the fraction removed is needed, from 0 to below 1; did you mean 0.9?"},
 		{"prune: {ratio: -0.1}", "configs/x.yaml:4: prune.ratio is -0.1: the fraction removed is needed, from 0 to below 1"},
 		{"prune:\n  ratios:\n    fc1: 100", "configs/x.yaml:6: prune.ratios.fc1 is 100: the fraction removed is needed, from 0 to below 1"},
-		{"prune: {sparsity_type: irregluar}", `configs/x.yaml:4: prune.sparsity_type is "irregluar": one of irregular, filter, column, bn_filter, block, pattern, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most 32, is needed; did you mean "irregular"?`},
+		{"prune: {sparsity_type: irregluar}", `configs/x.yaml:4: prune.sparsity_type is "irregluar": one of irregular, filter, coupled_filter, column, bn_filter, block, pattern, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most 32, is needed; did you mean "irregular"?`},
 		{"run: {name: a/b}", `configs/x.yaml:4: run.name is "a/b": the name of one folder is needed, without slashes; run.out_dir says where it lies`},
 		{"run: {name: ..}", `configs/x.yaml:4: run.name is "..": the name of one folder is needed, without slashes; run.out_dir says where it lies`},
 		{"run: {name: }", `configs/x.yaml:4: run.name is "": the name of one folder is needed, without slashes; run.out_dir says where it lies`},

@@ -31,7 +31,7 @@ func TestSparsityTypesWithNumbers(t *testing.T) {
 }
 
 func TestWrongStructures(t *testing.T) {
-	const types = "one of irregular, filter, column, bn_filter, block, pattern, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most 32, is needed"
+	const types = "one of irregular, filter, coupled_filter, column, bn_filter, block, pattern, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most 32, is needed"
 	testRefusals(t, []refusal{
 		{"prune: {sparsity_type: '4:4'}", `configs/x.yaml:4: prune.sparsity_type is "4:4": ` + types},
 		{"prune: {sparsity_type: '0:4'}", `configs/x.yaml:4: prune.sparsity_type is "0:4": ` + types},

@@ -16,7 +16,7 @@ var (
 	norms         = []string{"Linf", "L2"}
 	losses        = []string{"ce"}
 	batchNorms    = []string{"eval", "train"}
-	sparsityTypes = []string{"irregular", "filter", "column", "bn_filter", "block", "pattern"}
+	sparsityTypes = []string{"irregular", "filter", "coupled_filter", "column", "bn_filter", "block", "pattern"}
 	optimizers    = []string{"sgd", "adam"}
 	schedules     = []string{"constant", "multistep", "cosine", "one_cycle", "piecewise"}
 	baselines     = []string{"natural", "one_shot", "gradual", "scratch", "mask", "lottery"}
