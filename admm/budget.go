@@ -35,6 +35,8 @@ type BudgetLayer struct {
 	Ratio      float64   // where it is Fixed
 	Magnitudes []float32 // for Global: each group's, see Magnitudes
 	Curve      []Point   // for Sensitivity: ratios in (0, 1], rising, each with its loss; of a group the first layer's
+
+	shapes [][]int64 // where it stands for a group
 }
 
 // Point is what a layer costs in accuracy when this fraction of it is removed. Removing nothing costs 0.
@@ -68,7 +70,7 @@ func Fix(t Type, ratios []LayerRatio, exclude []string, layers []BudgetLayer) er
 			return err
 		}
 		for j := range layers {
-			layers[j].Fixed = layers[j].Fixed || j == i || t == CoupledFilter && layers[j].Group == layers[i].Group
+			layers[j].Fixed = layers[j].Fixed || j == i || t.Couples(layers[i].Group, layers[j].Group)
 		}
 	}
 	return nil
@@ -120,10 +122,10 @@ func Allocate(t Type, b Budget, layers []BudgetLayer) ([]float64, error) {
 	case ERK:
 		densest := 0.0
 		for _, i := range a.free {
-			densest = max(densest, 1/density(layers[i].Shape))
+			densest = max(densest, 1/layers[i].density())
 		}
 		a.search(func(x float64, g int64, l *BudgetLayer) int64 {
-			return g - int64(math.Round(min(1, (1-x)*densest*density(l.Shape))*float64(g)))
+			return g - int64(math.Round(min(1, (1-x)*densest*l.density())*float64(g)))
 		})
 	case Global:
 		err = a.global()
@@ -152,12 +154,16 @@ func Kept(t Type, layers []BudgetLayer, ratios []float64, rest int64) (kept, who
 }
 
 // density is a layer's in the Erdos-Renyi-kernel, up to a factor that all share.
-func density(shape []int64) float64 {
-	sum, product := 0.0, 1.0
-	for _, d := range shape {
-		sum, product = sum+float64(d), product*float64(d)
+func (l *BudgetLayer) density() float64 {
+	sums, sizes := 0.0, 0.0
+	for _, shape := range l.allShapes() {
+		product := 1.0
+		for _, d := range shape {
+			sums, product = sums+float64(d), product*float64(d)
+		}
+		sizes += product
 	}
-	return sum / product
+	return sums / sizes
 }
 
 // allocation counts removed groups.

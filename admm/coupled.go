@@ -33,17 +33,19 @@ func Masks(t Type, layers []Layer, patterns torch.Tensor) []torch.Tensor {
 
 // groups are the places of layers that are pruned together; each is alone unless t couples them.
 func groups(t Type, layers []Layer) (out [][]int) {
-	at := map[int]int{}
 	for i, l := range layers {
-		if g, ok := at[l.Group]; ok && t == CoupledFilter && l.Group != 0 {
+		same := func(g []int) bool { return t.Couples(layers[g[0]].Group, l.Group) }
+		if g := slices.IndexFunc(out, same); g >= 0 {
 			out[g] = append(out[g], i)
 			continue
 		}
-		at[l.Group] = len(out)
 		out = append(out, []int{i})
 	}
 	return out
 }
+
+// Couples tells whether the type prunes layers of these groups together.
+func (t Type) Couples(a, b int) bool { return t == CoupledFilter && a == b && a != 0 }
 
 // masks are what pruning the tensors of one group, whose ratio is l's, keeps of each.
 func masks(t Type, l Layer, xs []torch.Tensor, patterns torch.Tensor) []torch.Tensor {
@@ -95,11 +97,12 @@ func couple(out []float64, given []string, layers []Info) error {
 		}
 		for j, l := range layers {
 			switch {
-			case l.Group != layers[i].Group || l.Group == 0:
+			case !CoupledFilter.Couples(l.Group, layers[i].Group):
 			case given[j] == "":
 				out[j] = out[i]
 			case out[j] != out[i]:
-				return fmt.Errorf("%s and %s are added, and share their channels: they cannot have the ratios %g and %g", given[i], given[j], out[i], out[j])
+				return fmt.Errorf("%s and %s share their channels and need one ratio, not %g and %g (an excluded layer has 0): it is enough to give it for one of them",
+					given[i], given[j], out[i], out[j])
 			}
 		}
 	}
@@ -111,7 +114,7 @@ func allocateCoupled(b Budget, layers []BudgetLayer) ([]float64, error) {
 	var merged []BudgetLayer
 	at := make([]int, len(layers)) // of each layer among merged
 	for i, l := range layers {
-		same := func(m BudgetLayer) bool { return l.Group != 0 && m.Group == l.Group }
+		same := func(m BudgetLayer) bool { return CoupledFilter.Couples(m.Group, l.Group) }
 		if at[i] = slices.IndexFunc(merged, same); at[i] < 0 {
 			at[i] = len(merged)
 			l.Magnitudes = slices.Clone(l.Magnitudes)
@@ -131,10 +134,19 @@ func allocateCoupled(b Budget, layers []BudgetLayer) ([]float64, error) {
 	return out, nil
 }
 
+// allShapes are those of the layers that are merged in l.
+func (l *BudgetLayer) allShapes() [][]int64 {
+	if l.shapes == nil {
+		return [][]int64{l.Shape}
+	}
+	return l.shapes
+}
+
 // merge adds a layer of the same rows, and of the same ratio where both are fixed.
 func (l *BudgetLayer) merge(other BudgetLayer) {
 	_, mine := matrix(l.Shape)
 	_, its := matrix(other.Shape)
+	l.shapes = append(l.allShapes(), other.Shape)
 	l.Shape = []int64{l.Shape[0], mine + its}
 	l.Cost += other.Cost
 	for i, m := range other.Magnitudes {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -177,7 +178,7 @@ func TestResolveCoupled(t *testing.T) {
 		"one of a group":       {admm.Selection{Ratios: []admm.LayerRatio{{"a.2", 0.3}}}, []float64{0.3, 0, 0, 0.3, 0.3, 0, 0, 0}, ""},
 		"a group left out":     {admm.Selection{Ratio: 0.5, Ratios: []admm.LayerRatio{{"short", 0}}}, []float64{0.5, 0, 0.5, 0.5, 0.5, 0, 0, 0}, ""},
 		"all of a group":       {admm.Selection{Ratios: []admm.LayerRatio{{"c.2", 0.2}, {"short", 0.2}}}, []float64{0, 0, 0, 0, 0, 0.2, 0.2, 0}, ""},
-		"two ratios":           {admm.Selection{Ratios: []admm.LayerRatio{{"stem", 0.2}, {"b.2", 0.3}}}, nil, "stem and b.2 are added, and share their channels: they cannot have the ratios 0.2 and 0.3"},
+		"two ratios":           {admm.Selection{Ratios: []admm.LayerRatio{{"stem", 0.2}, {"b.2", 0.3}}}, nil, "stem and b.2 share their channels and need one ratio, not 0.2 and 0.3 (an excluded layer has 0): it is enough to give it for one of them"},
 		"the classes":          {admm.Selection{Ratios: []admm.LayerRatio{{"head", 0.2}}}, nil, "head makes the classes, of which none can go: want one of stem, a.1, a.2, b.2, c.2, short"},
 		"a batch norm":         {admm.Selection{Ratios: []admm.LayerRatio{{"bn", 0.2}}}, nil, "bn is a batch norm, which coupled_filter pruning is not for"},
 		"the same layer twice": {admm.Selection{Ratios: []admm.LayerRatio{{"stem", 0.2}, {"conv1", 0.2}}}, nil, "layer stem is given twice"},
@@ -219,6 +220,8 @@ func TestCoupledBudgets(t *testing.T) {
 		return out
 	}
 	groups := map[int][]string{1: sizes(0, 3, 4), 2: sizes(2)}
+	err := admm.Fix(admm.CoupledFilter, []admm.LayerRatio{{Layer: "stem", Ratio: 0.5}}, []string{"a.2"}, slices.Clone(layers))
+	require.ErrorContains(t, err, "stem and a.2 share their channels and need one ratio, not 0.5 and 0 (an excluded layer has 0)")
 	for _, method := range methods {
 		ratios, err := admm.Allocate(admm.CoupledFilter, admm.Budget{Keep: 0.7, Method: method}, layers)
 		require.NoError(t, err)
@@ -248,5 +251,19 @@ func TestCoupledBudgets(t *testing.T) {
 			}
 		}
 		assert.Less(t, largest, smallest, "one threshold for all")
+	}
+}
+
+// The Erdos-Renyi-kernel keeps as much of two layers that are coupled as of one like them that is not.
+func TestCoupledERK(t *testing.T) {
+	var layers []admm.BudgetLayer
+	for i, group := range []int{1, 2, 2} {
+		name := fmt.Sprint("conv", i)
+		layers = append(layers, admm.BudgetLayer{Info: admm.Info{Name: name + ".weight", Layer: name, Shape: []int64{640, 64, 3, 3}, Group: group}, Cost: 64 * 9})
+	}
+	ratios, err := admm.Allocate(admm.CoupledFilter, admm.Budget{Keep: 0.2, Method: admm.ERK}, layers)
+	require.NoError(t, err)
+	for _, r := range ratios {
+		assert.InDelta(t, 0.8, r, 2./640)
 	}
 }

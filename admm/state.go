@@ -196,8 +196,3 @@ func (st *State) Tensors() (names []string, ts []torch.Tensor) {
 	}
 	return names, ts
 }
-
-// Masks are those that pruning each W as it is now would apply, aligned with the layers, in the innermost scope.
-func (st *State) Masks() []torch.Tensor {
-	return Masks(st.typ, st.layers, st.patterns)
-}

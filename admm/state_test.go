@@ -74,7 +74,7 @@ func TestUpdatesConvergeWithoutALoss(t *testing.T) {
 			require.InDelta(t, 0, r.PrimalRel, 1e-6)
 			require.InDelta(t, 0, r.DualRel, 1e-6)
 		}
-		for i, m := range st.Masks() {
+		for i, m := range admm.Masks(admm.Irregular, layers, torch.Tensor{}) {
 			require.Equal(t, kept(t, zu[2*i]), kept(t, m))
 			n := m.Numel()
 			require.Equal(t, float64(n-admm.Pruned(n, layers[i].Ratio)), item(t, m.Sum()))
@@ -130,7 +130,7 @@ func TestStateHoldsZAndUAlone(t *testing.T) {
 			st.AddGrad(grads)
 		}
 		require.Equal(t, before, s.Live())
-		s.Do(func() { st.Penalty(); st.Masks() })
+		s.Do(func() { st.Penalty(); admm.Masks(admm.Filter, layers, torch.Tensor{}) })
 		require.Equal(t, before, s.Live())
 	})
 }
@@ -177,8 +177,8 @@ func TestLaidOutAsTheWeight(t *testing.T) {
 			for i := range zu {
 				require.Equal(t, values(t, zu[i]), values(t, zu2[i]), typ)
 			}
-			require.False(t, zu2[0].IsContiguous() || zu2[1].IsContiguous() || b.Masks()[0].IsContiguous(), typ)
-			require.True(t, zu[0].IsContiguous() && a.Masks()[0].IsContiguous(), typ)
+			require.False(t, zu2[0].IsContiguous() || zu2[1].IsContiguous() || admm.Masks(typ, last, torch.Tensor{})[0].IsContiguous(), typ)
+			require.True(t, zu[0].IsContiguous() && admm.Masks(typ, plain, torch.Tensor{})[0].IsContiguous(), typ)
 		}
 	})
 }

@@ -149,5 +149,5 @@ func checkVector(t *testing.T, s *torch.Session, v vector) {
 		require.InEpsilon(t, r[0].Primal/size, r[0].PrimalRel, 1e-6)
 		require.InEpsilon(t, r[0].Dual/size, r[0].DualRel, 1e-6)
 	}
-	requireKept(t, kept(t, admm.Mask(w, v.Type, v.Ratio)), st.Masks()[0])
+	requireKept(t, kept(t, admm.Mask(w, v.Type, v.Ratio)), admm.Masks(v.Type, []admm.Layer{{Weight: w, Ratio: v.Ratio}}, torch.Tensor{})[0])
 }

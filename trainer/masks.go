@@ -39,11 +39,19 @@ func (p *pipeline) masksOf(st *stage) (*masks, error) {
 	if err != nil || k == nil {
 		return nil, err
 	}
-	if p.cfg.Prune.HoldZeros && st.mask.from != maskOf {
+	lead, along := p.team.members[0], &masks{}
+	if st.mask.from != itsZeros {
+		along = k.along(lead, st.plan.follow)
+	}
+	hold := p.cfg.Prune.HoldZeros && st.mask.from != maskOf
+	if hold {
 		p.keepZeros(st, k)
 	}
-	k.takeAlong(p.team.members[0], st.plan.follow)
-	return k, p.team.members[0].s.Err()
+	if hold || st.mask.from == itsZeros {
+		along.keepDead(lead, k, st.plan.follow)
+	}
+	k.join(along)
+	return k, lead.s.Err()
 }
 
 // keepZeros has k, the masks of weights, hold what is zero now as well, also of layers that it is not of.
@@ -105,7 +113,7 @@ func nonzero(w torch.Tensor) torch.Tensor {
 // pruneNow makes the masks of the model's present weights and of what follows them, in the innermost scope.
 func (pr *pruning) pruneNow(lead *member) *masks {
 	k := pr.masksNow(lead)
-	k.takeAlong(lead, pr.follow)
+	k.join(k.along(lead, pr.follow))
 	return k
 }
 
@@ -130,13 +138,63 @@ func (pr *pruning) masksBy(lead *member, f func(name string, w torch.Tensor) (to
 	return k, nil
 }
 
-// takeAlong adds the masks of what follows the weights that k has masks of.
-func (k *masks) takeAlong(lead *member, follow map[string][]follower) {
-	for i, name := range k.names {
-		for _, f := range follow[name] {
-			k.add(lead, f.name, f.at, rowsLeft(k.masks[i]))
+// along are the masks of what follows weights that k, the weights' masks, prunes.
+func (k *masks) along(lead *member, follow []follower) *masks {
+	out := &masks{}
+	for _, f := range follow {
+		if left, ok := k.left(f); ok {
+			out.add(lead, f.name, f.at, nonzero(left))
 		}
 	}
+	return out
+}
+
+// keepDead has k, the masks of followers, hold what is zero now and follows rows of which the weights' masks leave nothing: dead channels. What is
+// not zero there is a constant that the network may need.
+func (k *masks) keepDead(lead *member, weights *masks, follow []follower) {
+	for _, f := range follow {
+		left, ok := weights.left(f)
+		if !ok {
+			continue
+		}
+		held := nonzero(left.Add(nonzero(lead.params[f.at])))
+		if i := slices.Index(k.names, f.name); i >= 0 {
+			k.masks[i].Mul_(held)
+		} else {
+			k.add(lead, f.name, f.at, held)
+		}
+	}
+}
+
+// left counts, for each row that f follows, the weights whose masks leave something of it; ok is false where one has no mask.
+func (k *masks) left(f follower) (sum torch.Tensor, ok bool) {
+	for _, name := range f.of {
+		mask := k.of(name)
+		if mask == (torch.Tensor{}) {
+			return sum, false
+		}
+		if left := rowsLeft(mask); sum == (torch.Tensor{}) {
+			sum = left
+		} else {
+			sum = sum.Add(left)
+		}
+	}
+	return sum, true
+}
+
+// of is a parameter's mask, absent where it has none.
+func (k *masks) of(name string) torch.Tensor {
+	if k != nil {
+		if i := slices.Index(k.names, name); i >= 0 {
+			return k.masks[i]
+		}
+	}
+	return torch.Tensor{}
+}
+
+func (k *masks) join(other *masks) {
+	k.names, k.params = append(k.names, other.names...), append(k.params, other.params...)
+	k.grads, k.masks = append(k.grads, other.grads...), append(k.masks, other.masks...)
 }
 
 // rowsLeft is 1 for the rows of a mask that hold more than zeros.

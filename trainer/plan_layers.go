@@ -26,7 +26,7 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	}
 	out.Parameters = metrics.PlanCount{Before: model.Parameters(), After: model.Parameters()}
 	out.MACs = metrics.PlanCount{Before: cost.MACs, After: cost.MACs}
-	wiring := models.Wiring(model)
+	wiring := all.wires
 	out.Wired = len(wiring) > 0
 	for _, w := range wiring {
 		if len(w.From) > 1 {
@@ -71,7 +71,7 @@ func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models
 			}
 			indices += indexBytes(kind, l)
 		}
-		out.Parameters.After -= l.Weights - l.WeightsKept + (l.Filters-l.FiltersKept)*int64(len(p.plan.follow[info.Name]))
+		out.Parameters.After -= l.Weights - l.WeightsKept + (l.Filters-l.FiltersKept)*p.plan.following(info.Name)
 		out.MACs.After -= l.MACs - l.MACsKept
 		out.Layers = append(out.Layers, l)
 	}

@@ -3,7 +3,6 @@ package trainer
 import (
 	"bytes"
 	"context"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -12,10 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/zap"
 
-	"rapt/datasets"
-	"rapt/models"
 	"rapt/trainer/config"
 	"rapt/trainer/metrics"
 )
@@ -103,18 +99,11 @@ func TestPlanOfStructures(t *testing.T) {
 // planOnDrawn is a plan on drawn images, for networks whose data set is not at hand.
 func planOnDrawn(t *testing.T, sets ...string) (out *metrics.Plan) {
 	t.Helper()
-	p := &pipeline{cfg: Settings(t, t.TempDir(), sets...), log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	require.NoError(t, p.architecture(probeClasses, models.InputsOf(p.cfg.Model.Arch)[0]))
-	set := drawn(1, 40, p.spec.Input)
-	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
-	dev, err := p.ready()
-	require.NoError(t, err)
-	require.NoError(t, gather(dev, 1, p.build, func(tm *team) (err error) {
-		p.team = tm
-		require.NoError(t, p.initial())
-		out, err = p.describe(prunable(tm.members[0].model))
-		return err
-	}))
+	onDrawn(t, func(p *pipeline) {
+		var err error
+		out, err = p.describe(prunable(p.lead().model))
+		require.NoError(t, err)
+	}, sets...)
 	return out
 }
 

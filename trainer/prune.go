@@ -18,7 +18,7 @@ type pruning struct {
 	patterns torch.Tensor // for pattern, what the present stage's kernels share
 	layers   []admm.Layer // those with a ratio above 0, in the state dict's order
 	index    []int        // of each layer in the model's parameters
-	follow   map[string][]follower
+	follow   []follower
 	entries  []nn.Entry // the weights that reports list: all that the type could prune
 
 	ratios []admm.LayerRatio // of entries, in their order: what the last step removes
@@ -32,7 +32,7 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 	}
 	all := prunable(model)
 	if kind == admm.CoupledFilter && len(all.wires) == 0 {
-		return nil, cfg.Errorf("prune.sparsity_type", "is %s: the channels of %s are joined, shuffled, grouped or weighed, and rapt cannot tell which of its layers share them; filter prunes each layer on its own",
+		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are joined, shuffled, grouped or weighed, and rapt cannot tell which of its layers share them; filter prunes each layer on its own",
 			kind, model.Spec.Arch)
 	}
 	var out []*pruning
@@ -47,7 +47,7 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 		}
 		if i > 0 {
 			if err := rises(out[i-1], pr); err != nil {
-				return nil, cfg.Errorf("prune.steps", "has a step %d that %v: the zeros of step %d are held, so no layer's ratio may fall", i+1, err, i)
+				return nil, cfg.Errorf("prune.steps", "prune.steps has a step %d that %v: the zeros of step %d are held, so no layer's ratio may fall", i+1, err, i)
 			}
 		}
 		out = append(out, pr)
@@ -179,20 +179,20 @@ func prunable(model *models.Model) everyWeight {
 	return all
 }
 
-// follower is a parameter with one number for each row of a weight. It is zero where the row is pruned.
+// follower is a parameter with one number for each row of some weights. It is zero where all of them are pruned.
 type follower struct {
 	name string
-	at   int // its place among the parameters
+	at   int      // its place among the parameters
+	of   []string // the weights
 }
 
-// followers are what goes with rows that kind prunes, by their weights' names, so that the rows' channels are 0 for every image: with a scale its shift, and
-// with coupled filters their biases and the batch norms that see what they make.
-func (all everyWeight) followers(kind admm.Type) map[string][]follower {
-	out := map[string][]follower{}
-	add := func(weight string, names ...string) {
+// followers are what goes with rows that kind prunes, so that the rows' channels are 0 for every image: with a scale its shift, and with coupled filters
+// their biases and the batch norms that see what they make.
+func (all everyWeight) followers(kind admm.Type) (out []follower) {
+	add := func(weights []string, names ...string) {
 		for _, n := range names {
 			if at, ok := all.places[n]; ok {
-				out[weight] = append(out[weight], follower{n, at})
+				out = append(out, follower{n, at, weights})
 			}
 		}
 	}
@@ -200,22 +200,37 @@ func (all everyWeight) followers(kind admm.Type) map[string][]follower {
 		maker := all.makers[info.Layer]
 		switch {
 		case kind == admm.BNFilter && info.Kind == admm.Norm:
-			add(info.Name, info.Layer+".bias")
+			add([]string{info.Name}, info.Layer+".bias")
 		case kind != admm.CoupledFilter:
 		case info.Kind != admm.Norm:
-			add(info.Name, info.Layer+".bias")
+			add([]string{info.Name}, info.Layer+".bias")
 		case maker != "":
-			add(maker+".weight", info.Name, info.Layer+".bias")
+			add([]string{maker + ".weight"}, info.Name, info.Layer+".bias")
 		}
 	}
 	for _, w := range all.wires {
+		if kind != admm.CoupledFilter || len(w.To) == 0 {
+			continue
+		}
+		var makers []string
+		for _, layer := range w.From {
+			makers = append(makers, layer+".weight")
+		}
 		for _, norm := range w.Norms {
-			if kind == admm.CoupledFilter {
-				add(w.From[0]+".weight", norm+".weight", norm+".bias")
-			}
+			add(makers, norm+".weight", norm+".bias")
 		}
 	}
 	return out
+}
+
+// following counts the followers of one weight; those of several are the first one's.
+func (pr *pruning) following(weight string) (n int64) {
+	for _, f := range pr.follow {
+		if f.of[0] == weight {
+			n++
+		}
+	}
+	return n
 }
 
 // weights are the entries that a sparsity type could prune: batch-norm scales, or all other weights.

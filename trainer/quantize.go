@@ -212,16 +212,6 @@ func (k *masks) takeBias(lead *member, f *checkpoint.File, all everyWeight, name
 	return nil
 }
 
-// of is a parameter's mask, absent where it has none.
-func (k *masks) of(name string) torch.Tensor {
-	if k != nil {
-		if i := slices.Index(k.names, name); i >= 0 {
-			return k.masks[i]
-		}
-	}
-	return torch.Tensor{}
-}
-
 // measureQuantised validates the model as it would be if ADMM's layers were put on their levels now, and leaves the
 // weights as they were.
 func (p *pipeline) measureQuantised(ctx context.Context, st *stage) (acc accuracies, err error) {
