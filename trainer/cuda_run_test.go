@@ -24,6 +24,7 @@ func TestCUDARunsAlikeWithGraphs(t *testing.T) {
 	for _, sets := range [][]string{
 		{"data.train_limit=80"},
 		{"model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5"},
+		{"model.arch=resnet18_adv", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5"},
 		{"run.precision=bf16", "training.mixup_alpha=0.5", "prune.sparsity_type=column"},
 	} {
 		sets = append(slices.Clone(exact), append(sets, "pretrain.epochs=4")...)
