@@ -23,6 +23,7 @@ func TestNoTensorIsLeftBehindByAnEpoch(t *testing.T) {
 		{"training.method=fgsm_rs", "admm.rho_mode=balance"},
 		{"prune.sparsity_type=column", "data.augment.crop=2"},
 		{"prune.sparsity_type=bn_filter", "model.arch=lenet_bn", "run.workers=2"},
+		{"prune.sparsity_type=coupled_filter", "model.arch=resnet18_adv", "prune.ratio=0.5", "prune.hold_zeros=true", "training.method=natural"},
 	} {
 		sets = append(sets, "run.save_every=1", "run.log_every=1", "evaluate.baselines=[gradual]", "pretrain.epochs=4", "admm.epochs=4", "retrain.epochs=4")
 		inside(t, func(p *pipeline) {

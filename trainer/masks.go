@@ -58,7 +58,9 @@ func (p *pipeline) masksOf(st *stage) (*masks, error) {
 func (p *pipeline) keepZeros(st *stage, k *masks) {
 	lead := p.team.members[0]
 	for i, mask := range k.masks {
-		mask.Mul_(nonzero(k.params[i]))
+		now := nonzero(k.params[i])
+		mask.Mul_(now)
+		lead.s.Free(now)
 	}
 	all := prunable(lead.model)
 	for i, e := range all.entries {
@@ -107,7 +109,7 @@ func (pr *pruning) graduallyAt(st *stage, epoch int) *pruning {
 }
 
 func nonzero(w torch.Tensor) torch.Tensor {
-	return w.ZerosLike().Copy_(w.Detach().NeScalar(0).To(torch.Float32))
+	return w.Session().Scope(func() torch.Tensor { return w.ZerosLike().Copy_(w.Detach().NeScalar(0).To(torch.Float32)) })
 }
 
 // pruneNow makes the masks of the model's present weights and of what follows them, in the innermost scope.
@@ -142,8 +144,8 @@ func (pr *pruning) masksBy(lead *member, f func(name string, w torch.Tensor) (to
 func (k *masks) along(lead *member, follow []follower) *masks {
 	out := &masks{}
 	for _, f := range follow {
-		if left, ok := k.left(f); ok {
-			out.add(lead, f.name, f.at, nonzero(left))
+		if makers, ok := k.makers(f); ok {
+			out.add(lead, f.name, f.at, lead.s.Scope(func() torch.Tensor { return nonzero(left(makers)) }))
 		}
 	}
 	return out
@@ -153,33 +155,39 @@ func (k *masks) along(lead *member, follow []follower) *masks {
 // not zero there is a constant that the network may need.
 func (k *masks) keepDead(lead *member, weights *masks, follow []follower) {
 	for _, f := range follow {
-		left, ok := weights.left(f)
+		makers, ok := weights.makers(f)
 		if !ok {
 			continue
 		}
-		held := nonzero(left.Add(nonzero(lead.params[f.at])))
+		held := lead.s.Scope(func() torch.Tensor { return nonzero(left(makers).Add(nonzero(lead.params[f.at]))) })
 		if i := slices.Index(k.names, f.name); i >= 0 {
 			k.masks[i].Mul_(held)
+			lead.s.Free(held)
 		} else {
 			k.add(lead, f.name, f.at, held)
 		}
 	}
 }
 
-// left counts, for each row that f follows, the weights whose masks leave something of it; ok is false where one has no mask.
-func (k *masks) left(f follower) (sum torch.Tensor, ok bool) {
+// makers are the masks of the weights that f follows; ok is false where one has none.
+func (k *masks) makers(f follower) (of []torch.Tensor, ok bool) {
 	for _, name := range f.of {
 		mask := k.of(name)
 		if mask == (torch.Tensor{}) {
-			return sum, false
+			return nil, false
 		}
-		if left := rowsLeft(mask); sum == (torch.Tensor{}) {
-			sum = left
-		} else {
-			sum = sum.Add(left)
-		}
+		of = append(of, mask)
 	}
-	return sum, true
+	return of, true
+}
+
+// left counts, for each row, the masks that leave something of it.
+func left(of []torch.Tensor) torch.Tensor {
+	sum := rowsLeft(of[0])
+	for _, mask := range of[1:] {
+		sum = sum.Add(rowsLeft(mask))
+	}
+	return sum
 }
 
 // of is a parameter's mask, absent where it has none.
