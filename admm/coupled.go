@@ -75,11 +75,11 @@ func maskRows(ws []torch.Tensor, ratio float64) []torch.Tensor {
 	var out []torch.Tensor
 	s.NoGrad(func() {
 		out = s.ScopeN(func() (out []torch.Tensor) {
-			var wide []torch.Tensor
+			var flat []torch.Tensor
 			for _, w := range ws {
-				wide = append(wide, w.Reshape(rows, -1).To(torch.Float64)) // as norms has it
+				flat = append(flat, w.Reshape(rows, -1))
 			}
-			kept := s.Cat(1, wide...).Norm(1).To(torch.Float32).MaskSmallest(Pruned(rows, ratio)).Reshape(rows, 1)
+			kept := norms(s.Cat(1, flat...), Filter).MaskSmallest(Pruned(rows, ratio)).Reshape(rows, 1)
 			for _, w := range ws {
 				out = append(out, like(w, kept.Expand(rows, w.Numel()/rows).Reshape(w.Shape()...)))
 			}

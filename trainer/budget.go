@@ -196,7 +196,7 @@ func (p *pipeline) curves(ctx context.Context, all everyWeight, layers []admm.Bu
 	for i := range layers {
 		l := &layers[i]
 		coupled := func(other admm.BudgetLayer) bool { return p.plan.kind.Couples(other.Group, l.Group) }
-		if l.Fixed || slices.IndexFunc(layers[:i], coupled) >= 0 { // a group's first layer stands for all
+		if l.Fixed || slices.ContainsFunc(layers[:i], coupled) { // a group's first layer stands for all
 			continue
 		}
 		var shown []string

@@ -145,7 +145,7 @@ func (k *masks) along(lead *member, follow []follower) *masks {
 	out := &masks{}
 	for _, f := range follow {
 		if makers, ok := k.makers(f); ok {
-			out.add(lead, f.name, f.at, lead.s.Scope(func() torch.Tensor { return nonzero(left(makers)) }))
+			out.add(lead, f.name, f.at, rowsLeft(makers...))
 		}
 	}
 	return out
@@ -159,7 +159,7 @@ func (k *masks) keepDead(lead *member, weights *masks, follow []follower) {
 		if !ok {
 			continue
 		}
-		held := lead.s.Scope(func() torch.Tensor { return nonzero(left(makers).Add(nonzero(lead.params[f.at]))) })
+		held := holding(lead.params[f.at], makers...)
 		if i := slices.Index(k.names, f.name); i >= 0 {
 			k.masks[i].Mul_(held)
 			lead.s.Free(held)
@@ -181,13 +181,24 @@ func (k *masks) makers(f follower) (of []torch.Tensor, ok bool) {
 	return of, true
 }
 
-// left counts, for each row, the masks that leave something of it.
-func left(of []torch.Tensor) torch.Tensor {
-	sum := rowsLeft(of[0])
-	for _, mask := range of[1:] {
-		sum = sum.Add(rowsLeft(mask))
-	}
-	return sum
+// rowsLeft is 1 for the rows of which any of the masks leaves something.
+func rowsLeft(masks ...torch.Tensor) torch.Tensor {
+	return masks[0].Session().Scope(func() torch.Tensor {
+		var sum torch.Tensor
+		for i, mask := range masks {
+			size := mask.Reshape(mask.Size(0), -1).Norm(1)
+			if i > 0 {
+				size = size.Add(sum)
+			}
+			sum = size
+		}
+		return sum.NeScalar(0).To(torch.Float32)
+	})
+}
+
+// holding is 0 where x is zero now and belongs to a row of which none of the masks leaves anything: a dead channel's.
+func holding(x torch.Tensor, masks ...torch.Tensor) torch.Tensor {
+	return x.Session().Scope(func() torch.Tensor { return nonzero(rowsLeft(masks...).Add(nonzero(x))) })
 }
 
 // of is a parameter's mask, absent where it has none.
@@ -203,13 +214,6 @@ func (k *masks) of(name string) torch.Tensor {
 func (k *masks) join(other *masks) {
 	k.names, k.params = append(k.names, other.names...), append(k.params, other.params...)
 	k.grads, k.masks = append(k.grads, other.grads...), append(k.masks, other.masks...)
-}
-
-// rowsLeft is 1 for the rows of a mask that hold more than zeros.
-func rowsLeft(mask torch.Tensor) torch.Tensor {
-	return mask.Session().Scope(func() torch.Tensor {
-		return mask.Reshape(mask.Size(0), -1).Norm(1).NeScalar(0).To(torch.Float32)
-	})
 }
 
 func (k *masks) add(lead *member, name string, at int, mask torch.Tensor) {

@@ -208,7 +208,7 @@ func (k *masks) takeBias(lead *member, f *checkpoint.File, all everyWeight, name
 	if err := fill(lead.s, was, stored); err != nil {
 		return &InputError{fmt.Errorf("%s: %w", name, err)}
 	}
-	k.add(lead, name, at, nonzero(rowsLeft(mask).Add(nonzero(was))))
+	k.add(lead, name, at, holding(was, mask))
 	return nil
 }
 
