@@ -127,9 +127,9 @@ func (s *Session) Arange(n int64) Tensor {
 	return s.take("Arange", C.ct_arange(C.int64_t(n), kind, index, &s.out))
 }
 
-// Borrow gives this session a handle of another session's tensor: the same storage, outside any graph. Both must
-// live on one device, the owner must do nothing during the call and outlive the borrower's use of the tensor, and the
-// caller keeps writers and readers apart.
+// Borrow gives this session a handle of another session's tensor: the same storage, outside any graph. Both may
+// live on devices of their own; then the borrower can do no more than copy from and to the tensor. The owner must do nothing during the call and
+// outlive the borrower's use of the tensor, and the caller keeps writers and readers apart.
 func (s *Session) Borrow(t Tensor) Tensor {
 	if s.err != nil {
 		return Tensor{}

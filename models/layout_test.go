@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
@@ -67,4 +68,33 @@ func TestInitInAnyLayout(t *testing.T) {
 		}
 		require.True(t, reflect.DeepEqual(drawn[0], drawn[1]), scheme)
 	}
+}
+
+// A twin computes what its original does once the weights are copied, is laid out as that, and has storage of its own.
+func TestTwin(t *testing.T) {
+	run(t, func(s *torch.Session) {
+		m, err := models.New(s, models.Spec{Arch: "resnet18_adv", Width: 2, Classes: 10, Mean: []float64{.1, .2, .3}, Std: []float64{.4, .5, .6}}, s.NewGenerator(1))
+		require.NoError(t, err)
+		for _, last := range []bool{false, true} {
+			if last {
+				m.ToChannelsLast()
+			}
+			twin, err := m.Twin(s)
+			require.NoError(t, err)
+			assert.Equal(t, last, twin.ChannelsLast)
+			for i, e := range twin.State {
+				assert.Equal(t, m.State[i].Tensor.IsContiguous(), e.Tensor.IsContiguous(), e.Name)
+				e.Tensor.Detach().Copy_(m.State[i].Tensor.Detach())
+			}
+			x := modelstest.Input(s, m, 2)
+			same := m.Forward(x, nn.Eval).Eq(twin.Forward(x, nn.Eval)).All()
+			v, err := same.Item()
+			require.NoError(t, err)
+			assert.Equal(t, 1.0, v)
+			s.NoGrad(func() { twin.State[0].Tensor.Fill_(0) })
+			v, err = m.State[0].Tensor.Detach().Abs().Sum().Item()
+			require.NoError(t, err)
+			assert.NotZero(t, v)
+		}
+	})
 }

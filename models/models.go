@@ -139,3 +139,16 @@ func (m *Model) Replica(s *torch.Session) (*Model, error) {
 	}
 	return r, s.Err()
 }
+
+// Twin builds the same network in a session of any device, with parameters and buffers of its own, laid out as m's are. Its parameters are
+// zero, to be copied from m's.
+func (m *Model) Twin(s *torch.Session) (*Model, error) {
+	t, err := New(s, m.Spec, nil)
+	if err != nil {
+		return nil, err
+	}
+	if m.ChannelsLast {
+		t.ToChannelsLast()
+	}
+	return t, s.Err()
+}

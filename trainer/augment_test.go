@@ -108,8 +108,8 @@ func TestAugmentedSteps(t *testing.T) {
 
 func TestAugmentationIsRefused(t *testing.T) {
 	for set, want := range map[string]string{
-		"data.augment.crop=28":   "data.augment.crop=28: is 28: images of 28 x 28 pixels can be moved by up to 27",
-		"data.augment.cutout=29": "data.augment.cutout=29: is 29: a square on images of 28 x 28 pixels has a side of up to 28",
+		"data.augment.crop=28":   "data.augment.crop is 28: images of 28 x 28 pixels can be moved by up to 27",
+		"data.augment.cutout=29": "data.augment.cutout is 29: a square on images of 28 x 28 pixels has a side of up to 28",
 	} {
 		p := &pipeline{cfg: Settings(t, t.TempDir(), set)}
 		_, err := p.prepare(context.Background())

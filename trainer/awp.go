@@ -89,7 +89,11 @@ func (p *pipeline) perturbedGradient(o *objective, parts func(id int) part) erro
 			return f(m, own[m.id])
 		})
 	}
-	defer t.each(func(m *member) error { m.s.Free(own[m.id].list()...); return nil })
+	defer func() { // not by each, which would begin anew from member 0's statistics
+		for _, m := range t.members {
+			_ = onOwn(m, func() error { m.s.Free(own[m.id].list()...); return nil })
+		}
+	}()
 	err := each(func(m *member, _ inputs) error {
 		of := parts(m.id)
 		in := m.prepare(o, p.train, of)

@@ -55,7 +55,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	small := *whole
 	small.path = o.Out
 	var before, after []float32
-	err = whole.with(whole.devs[0], o.Workers, func(t *team, d *images) (err error) {
+	err = whole.with(whole.devs, o.Workers, func(t *team, d *images) (err error) {
 		if err = small.compacted(t.members[0].model, out); err == nil {
 			before, out.ImagesPerSecond.Before, err = t.timedLogits(ctx, d, o, "the whole network")
 		}
@@ -64,7 +64,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	if err != nil {
 		return nil, err
 	}
-	err = small.with(small.devs[0], o.Workers, func(t *team, d *images) (err error) { // read as any checkpoint is
+	err = small.with(small.devs, o.Workers, func(t *team, d *images) (err error) { // read as any checkpoint is
 		after, out.ImagesPerSecond.After, err = t.timedLogits(ctx, d, o, "the smaller one")
 		return err
 	})

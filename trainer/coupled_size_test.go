@@ -67,9 +67,9 @@ func onDrawn(t *testing.T, f func(p *pipeline), sets ...string) {
 	require.NoError(t, p.architecture(probeClasses, models.InputsOf(p.cfg.Model.Arch)[0]))
 	set := drawn(1, 40, p.spec.Input)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
-	dev, err := p.ready()
+	devices, err := p.ready()
 	require.NoError(t, err)
-	require.NoError(t, gather(dev, 1, p.build, func(tm *team) error {
+	require.NoError(t, gather(devices, 1, p.build, func(tm *team) error {
 		p.team = tm
 		require.NoError(t, p.initial())
 		f(p)

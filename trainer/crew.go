@@ -3,13 +3,11 @@ package trainer
 import (
 	"cmp"
 	"context"
-	"sync"
 
 	torch "rapt/cgo"
 )
 
-// crew are the workers of an evaluation: the members of a team, or of a team on each of several GPUs. Whoever is free takes the
-// next job, so no worker waits for another's share.
+// crew are the workers of an evaluation: the members of a team. Whoever is free takes the next job, so no worker waits for another's share.
 type crew struct{ jobs chan func(*worker) }
 
 // worker is one of them, with the images on its device.
@@ -18,7 +16,7 @@ type worker struct {
 	data *images
 }
 
-// crewed runs lead, which hands out work, beside the members of a team that do it.
+// crewed runs lead, which hands out work, beside the members of a team that do it, until there is no more.
 func (t *team) crewed(d *images, lead func(*crew) error) error {
 	c := &crew{make(chan func(*worker))}
 	done := make(chan error, 1)
@@ -26,19 +24,14 @@ func (t *team) crewed(d *images, lead func(*crew) error) error {
 		defer close(c.jobs)
 		done <- guarded(func() error { return lead(c) })
 	}()
-	err := t.serve(c, d)
-	return cmp.Or(<-done, err)
-}
-
-// serve has every member do jobs until there are no more.
-func (t *team) serve(c *crew, d *images) error {
-	return t.each(func(m *member) error {
+	err := t.each(func(m *member) error {
 		w := &worker{m, d}
 		for job := range c.jobs {
 			job(w)
 		}
 		return nil
 	})
+	return cmp.Or(<-done, err)
 }
 
 // guarded is f with a panic as an error: on a goroutine of its own it would end the process.
@@ -51,37 +44,9 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// on opens the model on each device, with so many workers where that is the CPU, and runs lead beside all of them.
+// on opens the model on the devices, with so many workers where that is the CPU, and runs lead beside all of them.
 func (o *opened) on(devices []torch.Device, workers int, lead func(*crew) error) error {
-	if len(devices) == 1 {
-		return o.with(devices[0], workers, func(t *team, d *images) error { return t.crewed(d, lead) })
-	}
-	c := &crew{make(chan func(*worker))}
-	var ready, gone sync.WaitGroup
-	errs := make([]error, len(devices))
-	for i, dev := range devices {
-		ready.Add(1)
-		gone.Add(1)
-		go func() {
-			defer gone.Done()
-			var once sync.Once
-			defer once.Do(ready.Done)
-			errs[i] = guarded(func() error {
-				return o.with(dev, 1, func(t *team, d *images) error {
-					once.Do(ready.Done)
-					return t.serve(c, d)
-				})
-			})
-		}()
-	}
-	ready.Wait() // from here on errs is written only by those that serve, after the last job
-	err := cmp.Or(errs...)
-	if err == nil {
-		err = guarded(func() error { return lead(c) })
-	}
-	close(c.jobs)
-	gone.Wait()
-	return cmp.Or(append([]error{err}, errs...)...)
+	return o.with(devices, workers, func(t *team, d *images) error { return t.crewed(d, lead) })
 }
 
 // spread has the crew work on every chunk of images. What work returns is called on the caller's goroutine, in no certain order.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	torch "rapt/cgo"
 	"rapt/cgo/torchtest"
 	"rapt/trainer"
 )
@@ -61,6 +62,35 @@ func TestCUDAResumes(t *testing.T) {
 		}
 		run(t, cfg)
 		sameTensors(t, tensors(t, folder(whole)), tensors(t, folder(cfg)), "interrupted at ", n)
+	}
+}
+
+// Runs that two GPUs share, of networks with batch norms and of methods that keep numbers of their own on each device, end in the same bits with
+// graphs and without, and wherever they were interrupted.
+func TestCUDASharedRuns(t *testing.T) {
+	torchtest.CUDA(t)
+	twoGPUs := []torch.Device{torch.CUDA(0), torch.CUDA(min(1, torch.CUDADeviceCount()-1))}
+	for _, sets := range [][]string{
+		{"model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "data.batch_size=23"},
+		{"model.arch=lenet_bn", "training.method=free", "training.replays=2", "training.ema_decay=0.9"},
+		{"model.arch=resnet18_adv", "run.precision=bf16", "training.method=trades", "training.awp_gamma=0.01"},
+	} {
+		sets = append(slices.Clone(exact), append(sets, "pretrain.epochs=4")...)
+		with := trainer.Settings(t, t.TempDir(), sets...)
+		without := trainer.Settings(t, t.TempDir(), append(sets, "run.cuda_graphs=false")...)
+		trainer.Apart(t, func() {
+			run(t, with)
+			run(t, without)
+		}, twoGPUs...)
+		sameTensors(t, tensors(t, folder(without)), tensors(t, folder(with)), sets)
+		assert.Equal(t, "yes", env(t, folder(with))["cuda_graphs"], "no step failed to be recorded")
+		broken := trainer.Settings(t, t.TempDir(), sets...)
+		trainer.Apart(t, func() {
+			_, err := trainer.Run(trainer.EndsAfter(9), broken, trainer.Quiet())
+			require.ErrorIs(t, err, trainer.ErrInterrupted)
+			run(t, broken)
+		}, twoGPUs...)
+		sameTensors(t, tensors(t, folder(with)), tensors(t, folder(broken)), sets)
 	}
 }
 

@@ -50,6 +50,35 @@ func TestCUDATrainsAsTheCPU(t *testing.T) {
 	}
 }
 
+// twoGPUs are two where there are two, and else one twice: then two sessions with weights of their own share it.
+func twoGPUs() []torch.Device {
+	return []torch.Device{torch.CUDA(0), torch.CUDA(min(1, torch.CUDADeviceCount()-1))}
+}
+
+// Two GPUs that share each batch lose over fifty steps what one does, and the same to the bit each time and with graphs.
+func TestCUDAShared(t *testing.T) {
+	torchtest.CUDA(t)
+	still := []string{"adversary.random_start=false", "run.deterministic=true"}
+	for _, c := range []struct {
+		method      string
+		worst, mean float64
+	}{{"training.method=natural", 1e-2, 1e-3}, {"training.method=pgd", 6e-2, 1.5e-2}} {
+		sets := append(slices.Clone(still), c.method)
+		want := losses(t, 50, sets...)
+		Apart(t, func() {
+			got := losses(t, 50, sets...)
+			worst, mean := apart(want, got)
+			measured(t, c.method+" losses of two GPUs apart from one's", worst, "of the loss at most")
+			assert.LessOrEqual(t, worst, c.worst)
+			assert.LessOrEqual(t, mean, c.mean)
+			for range 3 {
+				assert.Equal(t, got, losses(t, 50, sets...))
+			}
+			assert.Equal(t, got, losses(t, 50, append(slices.Clone(sets), "run.cuda_graphs=false")...))
+		}, twoGPUs()...)
+	}
+}
+
 // A replayed step is the step itself, to the bit where kernels are deterministic: losses, weights and statistics.
 func TestGraphEqualsEager(t *testing.T) {
 	torchtest.CUDA(t)

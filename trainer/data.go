@@ -17,24 +17,21 @@ type images struct {
 	n      int
 }
 
-// upload puts a set on the team's device and shows it to every member, for the team's life.
+// upload puts a set on the team's device, or on each of its devices, and shows it to every member, for the team's life.
 func (t *team) upload(set *datasets.Set) (*images, error) {
 	labels := make([]int64, len(set.Labels))
 	for i, l := range set.Labels {
 		labels[i] = int64(l)
 	}
 	lead := t.members[0]
-	d := &images{labels: lead.s.FromInt64(labels, int64(set.N)), n: set.N}
-	lead.s.Keep(d.labels)
-	if int64(set.N*set.Size()) <= roomFor(lead.s.Device()) {
-		d.pixels = lead.s.FromUint8(set.Bytes(), int64(set.N), int64(set.C), int64(set.H), int64(set.W))
-		lead.s.Keep(d.pixels)
-	} else {
-		d.host = set
-	}
+	d := lead.put(set, labels)
 	lead.sets[d] = *d
 	for _, m := range t.members[1:] {
 		if err := onOwn(m, func() error {
+			if t.apart {
+				m.sets[d] = *m.put(set, labels)
+				return m.s.Err()
+			}
 			v := images{labels: m.s.Borrow(d.labels), host: d.host, n: d.n}
 			m.s.Keep(v.labels)
 			if d.host == nil {
@@ -48,6 +45,19 @@ func (t *team) upload(set *datasets.Set) (*images, error) {
 		}
 	}
 	return d, lead.s.Err()
+}
+
+// put puts a set on the member's device, as far as it fits there.
+func (m *member) put(set *datasets.Set, labels []int64) *images {
+	d := &images{labels: m.s.FromInt64(labels, int64(set.N)), n: set.N}
+	m.s.Keep(d.labels)
+	if int64(set.N*set.Size()) <= roomFor(m.s.Device()) {
+		d.pixels = m.s.FromUint8(set.Bytes(), int64(set.N), int64(set.C), int64(set.H), int64(set.W))
+		m.s.Keep(d.pixels)
+	} else {
+		d.host = set
+	}
+	return d
 }
 
 // roomFor is how many bytes of images a device takes in: half of what is free there, since the training needs the rest. Where that is
@@ -128,6 +138,16 @@ func (m *member) streamed(d *images, index []int64) torch.Tensor {
 	pixels := a.block.Upload(torch.Uint8, int64(len(index)), int64(a.host.C), int64(a.host.H), int64(a.host.W))
 	m.drop()
 	return pixels
+}
+
+// useOrder puts an epoch's order on each GPU.
+func (t *team) useOrder(order []int64) error {
+	for _, m := range t.members {
+		if err := onOwn(m, func() error { m.useOrder(order); return m.s.Err() }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // useOrder puts an epoch's order on a GPU, once: sending each batch's part there would wait for it at every step.

@@ -44,8 +44,11 @@ func ChooseDevice(name string) (torch.Device, error) {
 	return dev, nil
 }
 
-// chooseDevices reads a list such as cuda:0,cuda:1: an evaluation is shared out over GPUs.
-func chooseDevices(names string) (out []torch.Device, err error) {
+// devicesOf is ChooseDevices. A variable, so that tests can put several members that are apart on one device.
+var devicesOf = ChooseDevices
+
+// ChooseDevices reads a list such as cuda:0,cuda:1, of GPUs that share the work, or what ChooseDevice does.
+func ChooseDevices(names string) (out []torch.Device, err error) {
 	for _, name := range strings.Split(names, ",") {
 		dev, err := ChooseDevice(strings.TrimSpace(name))
 		if err != nil {
@@ -57,6 +60,15 @@ func chooseDevices(names string) (out []torch.Device, err error) {
 		out = append(out, dev)
 	}
 	return out, nil
+}
+
+// NamesOf is a list of devices as ChooseDevices reads it.
+func NamesOf(devices []torch.Device) string {
+	var names []string
+	for _, d := range devices {
+		names = append(names, d.String())
+	}
+	return strings.Join(names, ",")
 }
 
 // CheckpointOf finds the checkpoint that path means: the file itself, or the model that a run's folder ended with.
@@ -169,7 +181,7 @@ func (o *opened) readTest(ctx context.Context, dataDir, device string, limit int
 	if err := o.takes(o.test); err != nil {
 		return err
 	}
-	o.devs, err = chooseDevices(device)
+	o.devs, err = devicesOf(device)
 	return err
 }
 
@@ -226,15 +238,15 @@ func (o *opened) build(s *torch.Session) (*models.Model, error) {
 	return model, nil
 }
 
-// with loads the checkpoint into a team on a device and runs f.
-func (o *opened) with(dev torch.Device, workers int, f func(*team, *images) error) error {
+// with loads the checkpoint into a team on its devices and runs f.
+func (o *opened) with(devices []torch.Device, workers int, f func(*team, *images) error) error {
 	if workers == 0 {
 		workers = limits.Threads()
 	}
 	if err := cmp.Or(torch.SetTF32(false), forJudging()); err != nil {
 		return err
 	}
-	return gather(dev, workers, o.build, func(t *team) error {
+	return gather(devices, workers, o.build, func(t *team) error {
 		if err := t.load(o.path, o.file); err != nil {
 			return err
 		}

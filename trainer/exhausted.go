@@ -27,13 +27,13 @@ func (e *memoryError) Unwrap() error { return e.cause }
 
 // exhausted adds to an error of too little memory what to lower; other errors stay as they are. Everything but the network's width is to be
 // had without another model: so it stands last.
-func (p *pipeline) exhausted(err error, dev torch.Device) error {
+func (p *pipeline) exhausted(err error, devices []torch.Device) error {
 	if !errors.Is(err, torch.ErrOutOfMemory) {
 		return err
 	}
 	c := p.cfg
 	lower := fmt.Sprintf("data.batch_size (%d) or ", c.Data.BatchSize)
-	if dev.IsCUDA() {
+	if devices[0].IsCUDA() {
 		lower += fmt.Sprintf("data.eval_batch_size (%d)", c.Data.EvalBatchSize)
 	} else { // which evaluates in small chunks, whatever the config says
 		lower += fmt.Sprintf("run.workers (%d)", c.Run.Threads())
@@ -41,8 +41,8 @@ func (p *pipeline) exhausted(err error, dev torch.Device) error {
 	if w := c.Model.Width; w > 1 {
 		lower = strings.Replace(lower, " or ", ", ", 1) + fmt.Sprintf(" or model.width (%d)", w)
 	}
-	return &memoryError{fmt.Sprintf("out of memory on %v: lower %s, in a run of another run.name or with --overwrite; "+
-		"rapt doctor --find-batch %s finds the batch that fits; %s", dev, lower, p.run.Path("config.yaml"), p.kept()), err}
+	return &memoryError{fmt.Sprintf("out of memory on %s: lower %s, in a run of another run.name or with --overwrite; "+
+		"rapt doctor --find-batch %s finds the batch that fits; %s", NamesOf(devices), lower, p.run.Path("config.yaml"), p.kept()), err}
 }
 
 // kept names the newest of the stages' last checkpoints.

@@ -24,7 +24,7 @@ func TestOutOfMemorySaysWhatToLower(t *testing.T) {
 
 	const advice = "rapt doctor --find-batch %s finds the batch that fits; "
 	at := fmt.Sprintf(advice, filepath.Join(dir, "config.yaml"))
-	err = p.exhausted(injected, torch.CPU)
+	err = p.exhausted(injected, []torch.Device{torch.CPU})
 	assert.ErrorIs(t, err, torch.ErrOutOfMemory)
 	assert.EqualError(t, err, "out of memory on cpu: lower data.batch_size (24), run.workers (3) or model.width (2), in a run of another run.name or with --overwrite; "+
 		at+"no checkpoint had been saved yet (torch: Conv2d: no room for 3 GiB: out of memory)")
@@ -33,14 +33,14 @@ func TestOutOfMemorySaysWhatToLower(t *testing.T) {
 	require.NoError(t, run.Close())
 	_, err = Run(context.Background(), cfg, Quiet())
 	require.NoError(t, err)
-	assert.EqualError(t, p.exhausted(injected, torch.CUDA(0)), "out of memory on cuda:0: lower data.batch_size (24), data.eval_batch_size (77) or model.width (2), "+
+	assert.EqualError(t, p.exhausted(injected, []torch.Device{torch.CUDA(0)}), "out of memory on cuda:0: lower data.batch_size (24), data.eval_batch_size (77) or model.width (2), "+
 		"in a run of another run.name or with --overwrite; "+at+"the last checkpoint is kept: "+filepath.Join(dir, "checkpoints", "pretrain", "last.safetensors")+
 		" (torch: Conv2d: no room for 3 GiB: out of memory)")
 
 	cfg.Model.Width = 1
-	assert.ErrorContains(t, p.exhausted(injected, torch.CPU), "lower data.batch_size (24) or run.workers (3), in a run")
+	assert.ErrorContains(t, p.exhausted(injected, []torch.Device{torch.CPU}), "lower data.batch_size (24) or run.workers (3), in a run")
 
 	other := errors.New("another")
-	assert.Equal(t, other, p.exhausted(other, torch.CPU))
-	assert.NoError(t, p.exhausted(nil, torch.CPU))
+	assert.Equal(t, other, p.exhausted(other, []torch.Device{torch.CPU}))
+	assert.NoError(t, p.exhausted(nil, []torch.Device{torch.CPU}))
 }

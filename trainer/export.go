@@ -35,7 +35,7 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 	delete(meta, "format") // PyTorch's
 	out := &metrics.Export{Schema: 1, Checkpoint: m.path, Out: o.Out, Dataset: m.dataset, Arch: m.spec.Arch, Width: m.spec.Width}
 	var data []byte
-	err = gather(torch.CPU, 1, m.build, func(t *team) error {
+	err = gather([]torch.Device{torch.CPU}, 1, m.build, func(t *team) error {
 		if err := t.load(m.path, m.file); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	torch "rapt/cgo"
 	"rapt/trainer/config"
 )
 
@@ -36,6 +37,14 @@ func Settings(t testing.TB, out string, sets ...string) *config.Config {
 
 // Quiet are options that show nothing to anybody.
 func Quiet() RunOptions { return RunOptions{Console: Console{Out: io.Discard}, Version: "v-test"} }
+
+// Apart runs f with a team on each of these devices, whatever a config says, as if they were several GPUs.
+func Apart(t testing.TB, f func(), devices ...torch.Device) {
+	t.Helper()
+	defer func(before func(string) ([]torch.Device, error)) { devicesOf = before }(devicesOf)
+	devicesOf = func(string) ([]torch.Device, error) { return devices, nil }
+	f()
+}
 
 // EndsAfter is a context that ends when it has been looked at n times: at one place of a run, the same each time.
 func EndsAfter(n int) context.Context {

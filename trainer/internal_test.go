@@ -18,9 +18,9 @@ import (
 func inside(t *testing.T, f func(p *pipeline), sets ...string) {
 	t.Helper()
 	p := &pipeline{cfg: Settings(t, t.TempDir(), sets...), log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	dev, err := p.prepare(context.Background())
+	devices, err := p.prepare(context.Background())
 	require.NoError(t, err)
-	require.NoError(t, gather(dev, p.cfg.Run.Threads(), p.build, func(tm *team) error {
+	require.NoError(t, gather(devices, p.cfg.Run.Threads(), p.build, func(tm *team) error {
 		p.team = tm
 		require.NoError(t, p.initial())
 		p.train, err = tm.upload(p.parts.Train)

@@ -273,7 +273,7 @@ func lastStep(t *testing.T, o EvalOptions) (robust float64) {
 	require.NoError(t, err)
 	a := tr.attacks[0]
 	p := adversarial.PGD{Norm: a.settings.Norm, Epsilon: a.settings.Epsilon, StepSize: a.stepSize(), Steps: a.steps(), RandomStart: true}
-	require.NoError(t, tr.with(tr.devs[0], 1, func(tm *team, d *images) error {
+	require.NoError(t, tr.with(tr.devs, 1, func(tm *team, d *images) error {
 		acc, err := tm.measure(context.Background(), d, []adversarial.PGD{p}, 100, 1, nil)
 		robust = acc.worst
 		return err
@@ -315,10 +315,14 @@ func TestSpread(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	_, err := chooseDevices("cpu,cpu")
+	_, err := ChooseDevices("cpu,cpu")
 	var input *InputError
 	require.ErrorAs(t, err, &input)
-	one, err := chooseDevices("cpu")
+	_, err = ChooseDevices("cuda:0,cuda:1000")
+	require.ErrorAs(t, err, &input)
+	assert.ErrorContains(t, err, "there is no device cuda:")
+	assert.Equal(t, "cuda:0,cuda:1", NamesOf([]torch.Device{torch.CUDA(0), torch.CUDA(1)}))
+	one, err := ChooseDevices("cpu")
 	require.NoError(t, err)
 	assert.Equal(t, []torch.Device{torch.CPU}, one)
 }

@@ -22,10 +22,12 @@ type Needs struct {
 // NeedsOf checks a config as Run does before any work, and says what its run needs.
 func NeedsOf(ctx context.Context, cfg *config.Config) (n Needs, err error) {
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	if n.Device, err = p.prepare(ctx); err != nil {
+	devices, err := p.prepare(ctx)
+	if err != nil {
 		return n, err
 	}
-	err = gather(n.Device, cfg.Run.Threads(), p.build, func(t *team) error {
+	n.Device = devices[0]
+	err = gather(devices, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		cost, err := models.Cost(t.members[0].model)
 		if err != nil {
@@ -50,8 +52,13 @@ func (p *pipeline) stageMemory(st *stage, cost models.Costs) metrics.PlanMemory 
 	for _, l := range p.plan.layers {
 		pruned += l.Weight.Numel()
 	}
-	m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters * p.copies(), Gradients: 4 * parameters * int64(len(p.team.members)),
-		Activations: 4 * 2 * cost.Activations * int64(p.largestBatch()) * p.objectiveOf(st).graphs()}
+	members, batch := int64(len(p.team.members)), int64(p.largestBatch())
+	m := metrics.PlanMemory{Stage: st.name, Weights: 4 * parameters * p.copies(), Gradients: 4 * parameters * members}
+	if p.team.apart { // the first GPU's: its own, those that come from the others, and what goes to them
+		m.Gradients = 4 * parameters * (members + 1)
+		batch = (batch + members - 1) / members
+	}
+	m.Activations = 4 * 2 * cost.Activations * batch * p.objectiveOf(st).graphs()
 	switch {
 	case st.conf.Optimizer == "adam":
 		m.Optimizer = 2 * 4 * parameters

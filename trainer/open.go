@@ -1,7 +1,10 @@
 package trainer
 
 import (
+	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -46,17 +49,31 @@ func (p *pipeline) open(stages []*stage) error {
 // environment is what env.json holds.
 func (p *pipeline) environment() map[string]any {
 	env := checkpoint.Environment(p.options.Version)
-	dev := p.team.members[0].s.Device()
-	env["libtorch"], env["device"], env["workers"] = torch.Version(), dev.String(), len(p.team.members)
+	devices := p.team.devices()
+	dev := devices[0]
+	env["libtorch"], env["device"], env["workers"] = torch.Version(), NamesOf(devices), len(p.team.members)
 	env["data_sha256"] = p.parts.SHA256
 	if p.parts.Note != "" {
 		env["data_note"] = p.parts.Note
 	}
 	env["precision"], env["cuda_graphs"] = p.cfg.Run.Precision, p.graphs(dev)
 	if dev.IsCUDA() {
-		env["gpu"], _ = torch.CUDADeviceName(dev.Index())
+		env["gpu"] = gpuNames(devices)
 	}
 	return env
+}
+
+// gpuNames are the products' names, one for each GPU unless all are alike.
+func gpuNames(devices []torch.Device) string {
+	var names []string
+	for _, d := range devices {
+		name, _ := torch.CUDADeviceName(d.Index())
+		names = append(names, name)
+	}
+	if alike := slices.Compact(slices.Clone(names)); len(alike) == 1 && len(names) > 1 {
+		return fmt.Sprintf("%d x %s", len(names), names[0])
+	}
+	return strings.Join(names, ", ")
 }
 
 // resumeFrom is the run's first step that is to be logged again, as metrics.Open takes it.
@@ -83,7 +100,7 @@ func (p *pipeline) introduce() {
 	dev := p.team.members[0].s.Device()
 	p.log.Info("rapt "+p.options.Version, zap.String("run", p.run.Dir), zap.String("model", p.modelName()),
 		zap.Int64("parameters", p.team.members[0].model.Parameters()), zap.Int("train", p.train.n), zap.Int("validation", p.val.n),
-		zap.Int("test", p.test.n), zap.String("device", dev.String()), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
+		zap.Int("test", p.test.n), zap.String("device", NamesOf(p.team.devices())), zap.Int("workers", len(p.team.members)), zap.String("libtorch", torch.Version()),
 		zap.String("precision", p.cfg.Run.Precision), zap.String("cuda_graphs", p.graphs(dev)))
 	p.logStreams()
 	if p.parts.Note != "" {

@@ -53,7 +53,7 @@ type pipeline struct {
 // What is wrong with the input is found before any work. When ctx ends, all is saved and the error is ErrInterrupted.
 func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics.Report, err error) {
 	p := &pipeline{cfg: cfg, options: o}
-	dev, err := p.prepare(ctx)
+	devices, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +85,12 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 	}()
 	p.run.Warn = func(msg string) { p.log.Warn(msg) }
 	p.periodic = newPeriodic(cfg.Run.SaveEvery)
-	err = gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
+	err = gather(devices, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		report, err = p.do(ctx)
 		return err
 	})
-	return report, p.exhausted(err, dev)
+	return report, p.exhausted(err, devices)
 }
 
 // note writes the run's end into its log file; whoever called Run tells the person.
@@ -108,23 +108,23 @@ func (p *pipeline) note(err error) {
 }
 
 // prepare checks all that can be checked before any work.
-func (p *pipeline) prepare(ctx context.Context) (torch.Device, error) {
+func (p *pipeline) prepare(ctx context.Context) ([]torch.Device, error) {
 	c := p.cfg
 	var err error
 	if err = p.load(ctx); err != nil {
-		return torch.CPU, err
+		return nil, err
 	}
 	set := p.parts.Train
 	if err := p.architecture(set.Classes, shapeOf(set)); err != nil {
-		return torch.CPU, err
+		return nil, err
 	}
 	if side := min(set.H, set.W); c.Data.Augment.Crop >= side {
-		return torch.CPU, c.Errorf("data.augment.crop", "is %d: images of %d x %d pixels can be moved by up to %d", c.Data.Augment.Crop, set.H, set.W, side-1)
+		return nil, c.Errorf("data.augment.crop", "data.augment.crop is %d: images of %d x %d pixels can be moved by up to %d", c.Data.Augment.Crop, set.H, set.W, side-1)
 	} else if c.Data.Augment.Cutout > side {
-		return torch.CPU, c.Errorf("data.augment.cutout", "is %d: a square on images of %d x %d pixels has a side of up to %d", c.Data.Augment.Cutout, set.H, set.W, side)
+		return nil, c.Errorf("data.augment.cutout", "data.augment.cutout is %d: a square on images of %d x %d pixels has a side of up to %d", c.Data.Augment.Cutout, set.H, set.W, side)
 	}
 	if p.parts.Validation.N == 0 {
-		return torch.CPU, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")
+		return nil, c.Errorf("data.validation", "the model is chosen on held-out images: data.validation must leave at least one")
 	}
 	return p.ready()
 }
@@ -151,28 +151,31 @@ func (p *pipeline) searching(dev torch.Device) error {
 }
 
 // ready sets libtorch and the attacks up for the config, and tries what needs a model.
-func (p *pipeline) ready() (torch.Device, error) {
+func (p *pipeline) ready() ([]torch.Device, error) {
 	c := p.cfg
-	dev, err := ChooseDevice(c.Run.Device)
+	devices, err := devicesOf(c.Run.Device)
 	if err != nil {
-		return dev, c.Errorf("run.device", "%v", err)
+		return nil, c.Errorf("run.device", "%v", err)
+	}
+	if n := len(devices); n > 1 && c.Data.BatchSize < 2*n {
+		return nil, c.Errorf("data.batch_size", "data.batch_size is %d: %d GPUs share a batch, and each needs two images of it at least", c.Data.BatchSize, n)
 	}
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
-		return dev, err
+		return nil, err
 	}
-	if err := p.searching(dev); err != nil {
-		return dev, err
+	if err := p.searching(devices[0]); err != nil {
+		return nil, err
 	}
 	if c.Run.Deterministic {
 		os.Setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8") // cuBLAS asks for it, and reads it when CUDA starts
 	}
 	if err := torch.SetDeterministic(c.Run.Deterministic); err != nil {
-		return dev, err
+		return nil, err
 	}
 	if err := p.attacks(); err != nil {
-		return dev, err
+		return nil, err
 	}
-	return dev, p.fits()
+	return devices, p.fits()
 }
 
 // fits tries on a model of its own what needs one: the layers that are pruned, and the checkpoint that is loaded.

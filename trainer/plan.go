@@ -25,12 +25,12 @@ type PlanOptions struct {
 func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics.Plan, err error) {
 	defer lost(&err)
 	p := &pipeline{cfg: cfg, log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
-	dev, err := p.prepare(ctx)
+	devices, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out *metrics.Plan
-	err = gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
+	err = gather(devices, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		if err := p.initial(); err != nil {
 			return err

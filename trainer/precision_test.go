@@ -34,7 +34,7 @@ func lossesFrom(t *testing.T, state [][]byte, steps int, sets ...string) (out []
 		setState(p.lead(), state)
 		batch := p.cfg.Data.BatchSize
 		order := datasets.Order(1, 0, p.train.n)
-		p.lead().useOrder(order)
+		require.NoError(t, p.team.useOrder(order))
 		for i := range steps {
 			at := i % (p.train.n / batch) * batch
 			require.NoError(t, p.step(st, order[at:at+batch], 0, i))
@@ -42,7 +42,7 @@ func lossesFrom(t *testing.T, state [][]byte, steps int, sets ...string) (out []
 			require.NoError(t, err)
 			out = append(out, sum/float64(batch))
 		}
-		p.lead().recorder.close(p.lead())
+		p.team.stopRecording()
 	}, append(onDevice("data.train_limit=1000", "data.batch_size=64", "model.width=4", "adversary.epsilon=0.1", "adversary.step_size=0.03", "adversary.steps=5",
 		"pretrain.optimizer=adam", "pretrain.lr=1e-3", "pretrain.momentum=0", "pretrain.nesterov=false", "pretrain.lr_schedule=constant"), sets...)...)
 	return out

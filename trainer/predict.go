@@ -27,7 +27,7 @@ func Predict(ctx context.Context, o PredictOptions) (n int, err error) {
 	if len(m.devs) > 1 {
 		return 0, &InputError{fmt.Errorf("--device %s: logits are computed on one device", o.Device)}
 	}
-	err = m.with(m.devs[0], o.Workers, func(t *team, d *images) error {
+	err = m.with(m.devs, o.Workers, func(t *team, d *images) error {
 		logits, err := t.logits(ctx, d, o.BatchSize, o.Console.progress("predict", d.n))
 		if err != nil {
 			return err

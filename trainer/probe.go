@@ -52,14 +52,14 @@ func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 	}
 	set := drawn(cfg.Run.Seed, n, p.spec.Input)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
-	dev, err := p.ready()
+	devices, err := p.ready()
 	if err != nil {
 		return err
 	}
-	if err := resetPeak(dev); err != nil {
+	if err := resetPeak(devices[0]); err != nil {
 		return err
 	}
-	return gather(dev, cfg.Run.Threads(), p.build, func(t *team) error {
+	return gather(devices, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		st, err := p.only(o.Stage)
 		if err != nil {
@@ -113,7 +113,9 @@ func (b *Probe) Step() error {
 	p := b.p
 	if b.next == 0 {
 		b.order = datasets.Order(key(p.cfg.Run.Seed, b.st.name), b.epoch, p.train.n)
-		p.team.members[0].useOrder(b.order)
+		if err := p.team.useOrder(b.order); err != nil {
+			return err
+		}
 	}
 	batch := p.cfg.Data.BatchSize
 	// The config's first epoch over and over, as far as the learning rate goes: there is no last one to pass.
@@ -145,7 +147,7 @@ func (b *Probe) Evaluate(n int) error {
 	return err
 }
 
-// Device is what the team works on.
+// Device is what the team works on; of several GPUs the first, which takes most memory.
 func (b *Probe) Device() torch.Device { return b.p.team.members[0].s.Device() }
 
 // drawn is a set of n images of an input shape: each class a pattern of its own, under noise.

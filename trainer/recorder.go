@@ -9,11 +9,10 @@ import (
 // recorder has a stage's steps done by CUDA graphs: the device's part of a step, hundreds of launches, becomes one. The
 // steps before the recording are ordinary ones: in them libtorch chooses and sets up what it does once.
 type recorder struct {
-	size   int // images in a batch; another number of them is another graph, and done without
+	batch  int // images in a step's batch; another number of them is another graph, and done without
 	eager  int // ordinary steps still to be done
 	graph  *torch.Graph
-	static inputs      // what the recording reads; a step's own are copied into it
-	failed func(error) // is told why there is no recording
+	static inputs // what the recording reads; a step's own are copied into it
 }
 
 // eagerSteps are enough for cuDNN and cuBLAS to have chosen.
@@ -52,24 +51,23 @@ func (in inputs) kept(s *torch.Session) inputs {
 	return out
 }
 
-// step is member.compute for a whole batch. Where recording fails, all goes on without.
-func (r *recorder) step(m *member, o *objective, in inputs) error {
-	n := int(in.y.Size(0))
+// step is member.compute for the member's part of a batch of total images. Where recording fails, all goes on without.
+func (r *recorder) step(m *member, o *objective, in inputs, total int) error {
 	switch {
-	case n != r.size:
-		return m.compute(o, in, n)
+	case total != r.batch:
+		return m.compute(o, in, total)
 	case r.graph != nil:
 		m.s.CopyLists_(r.static.list(), in.list())
 	case r.eager > 0:
 		r.eager--
-		return m.compute(o, in, n)
+		return m.compute(o, in, total)
 	default:
 		r.static = in.kept(m.s)
-		g, err := m.s.Capture(func() { m.s.Fail(m.compute(o, r.static, n)) })
+		g, err := m.s.Capture(func() { m.s.Fail(m.compute(o, r.static, total)) })
 		if err != nil {
 			r.close(m)
-			r.failed(err)
-			return m.compute(o, in, n)
+			m.unrecorded = err
+			return m.compute(o, in, total)
 		}
 		r.graph = g
 	}
@@ -100,17 +98,37 @@ func (p *pipeline) graphs(dev torch.Device) string {
 	return "yes"
 }
 
-// record has the stage's steps recorded where that can be. An earlier stage's recording ends.
+// record has the stage's steps recorded where that can be. An earlier stage's recordings end.
 func (p *pipeline) record() {
-	lead := p.team.members[0]
-	lead.recorder.close(lead)
-	if p.graphs(lead.s.Device()) != "yes" || p.unrecorded != nil {
+	p.team.stopRecording()
+	if p.graphs(p.team.members[0].s.Device()) != "yes" || p.unrecorded != nil {
 		return
 	}
-	lead.recorder = &recorder{size: p.cfg.Data.BatchSize, eager: eagerSteps, failed: p.notRecorded}
+	for _, m := range p.team.members { // each on a GPU of its own, waiting
+		m.recorder = &recorder{batch: p.cfg.Data.BatchSize, eager: eagerSteps}
+	}
 }
 
-// notRecorded notes, once a run, why there will be no recording.
+// stopRecording ends the members' recordings.
+func (t *team) stopRecording() {
+	for _, m := range t.members {
+		if m.recorder != nil {
+			_ = onOwn(m, func() error { m.recorder.close(m); return nil })
+		}
+	}
+}
+
+// recorded sees whether a member could not record the step that was just done: then none records any more, and the run notes once why.
+func (p *pipeline) recorded() {
+	for _, m := range p.team.members {
+		if m.unrecorded != nil {
+			p.notRecorded(m.unrecorded)
+			m.unrecorded = nil
+			p.team.stopRecording()
+		}
+	}
+}
+
 func (p *pipeline) notRecorded(err error) {
 	p.unrecorded = err
 	p.log.Warn("CUDA graphs are not used: a step could not be recorded", zap.Error(err))

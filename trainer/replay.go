@@ -14,11 +14,19 @@ func (t *team) useNoise(shape ...int64) error {
 	lead.s.Keep(lead.noise)
 	for _, m := range t.members[1:] {
 		if err := onOwn(m, func() error {
-			m.noise = m.s.Borrow(lead.noise)
+			if t.apart {
+				m.noise = m.s.Zeros(shape...)
+			} else {
+				m.noise = m.s.Borrow(lead.noise)
+			}
 			m.s.Keep(m.noise)
 			return m.s.Err()
 		}); err != nil {
 			return err
+		}
+		if t.apart {
+			m.own.noise = lead.s.Borrow(m.noise)
+			lead.s.Keep(m.own.noise)
 		}
 	}
 	return lead.s.Err()

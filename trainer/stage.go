@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -91,7 +90,7 @@ func (p *pipeline) stage(ctx context.Context, st *stage) (*metrics.StageResult, 
 	var result *metrics.StageResult
 	var err error
 	lead.s.Do(func() { // the stage's masks, Z and U end with it
-		defer func() { lead.recorder.close(lead) }()
+		defer p.team.stopRecording()
 		if err = p.settle(ctx, st); err != nil {
 			return
 		}
@@ -176,7 +175,9 @@ func (p *pipeline) epoch(ctx context.Context, st *stage) error {
 		st.saved.EpochFrom = st.spent()
 	}
 	order := datasets.Order(key(p.cfg.Run.Seed, st.name), epoch, p.train.n)
-	p.team.members[0].useOrder(order)
+	if err := p.team.useOrder(order); err != nil {
+		return err
+	}
 	p.useAWP(st, epoch)
 	steps := p.stepsPerEpoch()
 	p.startProgress(st, steps)
@@ -295,6 +296,7 @@ func (p *pipeline) gradient(st *stage, ids []int64, epoch, i int) error {
 		err = p.perturbedGradient(st.target, parts)
 	} else {
 		err = p.team.each(func(m *member) error { return m.gradient(st.target, p.train, parts(m.id)) })
+		p.recorded()
 	}
 	if err == errNotFinite {
 		return p.notFinite(st, epoch, i)
@@ -372,31 +374,3 @@ func accuracyName(st *stage) string {
 }
 
 func percent(x float64) string { return fmt.Sprintf("%.2f%%", 100*x) }
-
-// startModel loads what the stage starts from, or its own last model.
-func (p *pipeline) startModel(st *stage, resumed bool) error {
-	switch {
-	case resumed:
-		return nil // restore brings the model
-	case st.from == "" && st.fresh:
-		return p.initialise(st.name)
-	case st.from == "":
-		return p.initial()
-	}
-	if err := p.ended(st); err != nil {
-		return err
-	}
-	if i := slices.IndexFunc(p.all, func(s *stage) bool { return s.name == st.from }); !p.all[i].saved.Done {
-		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which has not come to its end in %s: finish that stage first", st.name, st.from, p.run.Dir)}
-	}
-	return p.useModel(st.from)
-}
-
-// useModel loads a stage's chosen model.
-func (p *pipeline) useModel(name string) error {
-	model, _, _, err := p.run.LoadCheckpoint(name, "best")
-	if err != nil {
-		return err
-	}
-	return p.team.load(p.run.CheckpointPath(name, "best"), model)
-}

@@ -104,3 +104,31 @@ func rhoOptions(st *stage) admm.Options {
 	return admm.Options{Type: st.plan.kind, Rho: float64(st.conf.Rho), RhoMode: admm.RhoMode(st.conf.RhoMode), RhoGrowth: float64(st.conf.RhoGrowth),
 		Patterns: st.plan.patterns}
 }
+
+// startModel loads what the stage starts from, or its own last model.
+func (p *pipeline) startModel(st *stage, resumed bool) error {
+	switch {
+	case resumed:
+		return nil // restore brings the model
+	case st.from == "" && st.fresh:
+		return p.initialise(st.name)
+	case st.from == "":
+		return p.initial()
+	}
+	if err := p.ended(st); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(p.all, func(s *stage) bool { return s.name == st.from }); !p.all[i].saved.Done {
+		return &InputError{fmt.Errorf("stage %s starts from the model of %s, which has not come to its end in %s: finish that stage first", st.name, st.from, p.run.Dir)}
+	}
+	return p.useModel(st.from)
+}
+
+// useModel loads a stage's chosen model.
+func (p *pipeline) useModel(name string) error {
+	model, _, _, err := p.run.LoadCheckpoint(name, "best")
+	if err != nil {
+		return err
+	}
+	return p.team.load(p.run.CheckpointPath(name, "best"), model)
+}

@@ -51,14 +51,17 @@ type part struct {
 // gradient leaves in m.grads the gradient of the mean loss over a batch, as far as the member's part makes it up, and adds the
 // part's loss and right answers to m.sums.
 func (m *member) gradient(o *objective, d *images, of part) error {
+	if m.own != nil {
+		m.own.moved = rows{int64(of.total * m.id / m.of), int64(len(of.index))}
+	}
 	if len(of.index) == 0 {
 		m.s.ScaleList_(m.grads, 0)
 		return nil
 	}
 	in := m.prepare(o, d, of)
 	m.fetch(d, of.next)
-	if m.recorder != nil && len(of.index) == of.total {
-		return m.recorder.step(m, o, in)
+	if m.recorder != nil {
+		return m.recorder.step(m, o, in, of.total)
 	}
 	return m.compute(o, in, of.total)
 }

@@ -47,7 +47,10 @@ func TestStreaming(t *testing.T) {
 	}
 	inRoom(1<<40, func() {
 		want := train(false)
-		inRoom(1000, func() { require.Equal(t, want, train(true)) })
+		inRoom(1000, func() {
+			require.Equal(t, want, train(true))
+			Apart(t, func() { require.Equal(t, want, train(true), "each member has its own") }, torch.CPU, torch.CPU)
+		})
 	})
 }
 

@@ -3,6 +3,7 @@ package trainer
 import (
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	torch "rapt/cgo"
@@ -12,9 +13,12 @@ import (
 )
 
 // team is the sessions that train one model together. Each member has a locked OS thread, a shard of every batch and
-// a graph of its own; the weights are shared storage. Member 0 is the caller's and owns the weights. A GPU has a team of one.
+// a graph of its own. Member 0 is the caller's and owns the weights. On the CPU the weights are shared storage; a GPU has one member, and
+// where there are several GPUs each has its own copy, which is brought up to date whenever the team sets to work.
 type team struct {
 	members []*member
+	apart   bool             // each member has a device of its own
+	sent    parcel           // on member 0's device: what goes to the others where they are apart
 	others  [][]torch.Tensor // member 0's handles of the other members' gradients, by member
 	mine    []torch.Tensor   // member 0's batch-norm statistics
 	buffers [][]torch.Tensor // member 0's handles of the other members' statistics
@@ -32,33 +36,35 @@ type member struct {
 	sets   map[*images]images // data sets by member 0's handle of them
 	coming *ahead             // the next batch, of a set that streams
 	of     int                // members in the team
-	noise  torch.Tensor       // free's: member 0's, and the others' handles of it
+	noise  torch.Tensor       // free's: member 0's, and the others' handles of it, or their copies
+	own    *exchange          // with member 0; nil where the weights are shared, and for member 0 itself
 
-	recorder *recorder    // of the present stage; nil where its steps are not recorded
-	order    []int64      // the present epoch's, on a GPU
-	uploaded torch.Tensor // order, on the device
+	recorder   *recorder    // of the present stage; nil where its steps are not recorded
+	unrecorded error        // why a step could not be, until the caller is told
+	order      []int64      // the present epoch's, on a GPU
+	uploaded   torch.Tensor // order, on the device
 
 	work chan func(*member) error
 	done chan error
 }
 
-// gather runs f with a team of n on a device. build makes the model in member 0's session.
-func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, error), f func(*team) error) error {
-	if dev.IsCUDA() {
-		n = 1
+// gather runs f with a team: n workers on the CPU, or one on each GPU. build makes the model in member 0's session.
+func gather(devices []torch.Device, n int, build func(*torch.Session) (*models.Model, error), f func(*team) error) error {
+	if len(devices) > 1 || devices[0].IsCUDA() {
+		n = len(devices)
 	}
 	// Go takes the processor away from a goroutine that stays in C for 20 us, unless another is idle: so have some to spare.
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 2*n+2))
 	options := torch.Options{Threads: 1, Keep: limits.Memory(os.DirFS("/")) / 8 / int64(max(1, n))}
-	if dev.IsCUDA() {
+	if devices[0].IsCUDA() {
 		options.Threads = 0
 	}
-	return torch.Run(dev, options, func(s *torch.Session) error {
+	return torch.Run(devices[0], options, func(s *torch.Session) error {
 		model, err := build(s)
 		if err != nil {
 			return err
 		}
-		t := &team{members: []*member{newMember(0, s, model)}}
+		t := &team{members: []*member{newMember(0, s, model)}, apart: len(devices) > 1}
 		defer t.members[0].drop()
 		var running sync.WaitGroup
 		defer func() {
@@ -68,7 +74,7 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 			running.Wait()
 		}()
 		for id := 1; id < n; id++ {
-			if err := t.join(id, dev, options, &running); err != nil {
+			if err := t.join(id, devices[id%len(devices)], options, &running); err != nil {
 				return err
 			}
 		}
@@ -81,6 +87,17 @@ func gather(dev torch.Device, n int, build func(*torch.Session) (*models.Model, 
 		}
 		return f(t)
 	})
+}
+
+// devices are the team's: one, or each member's where they are apart.
+func (t *team) devices() []torch.Device {
+	out := []torch.Device{t.members[0].s.Device()}
+	if t.apart {
+		for _, m := range t.members[1:] {
+			out = append(out, m.s.Device())
+		}
+	}
+	return out
 }
 
 func newMember(id int, s *torch.Session, model *models.Model) *member {
@@ -102,11 +119,18 @@ func (t *team) join(id int, dev torch.Device, options torch.Options, running *sy
 	go func() {
 		defer running.Done()
 		err := run(dev, options, func(s *torch.Session) error {
-			model, err := lead.model.Replica(s)
+			replica := (*models.Model).Replica
+			if t.apart {
+				replica = (*models.Model).Twin
+			}
+			model, err := replica(lead.model, s)
 			if err != nil {
 				return err
 			}
 			m := newMember(id, s, model)
+			if t.apart {
+				m.exchanges()
+			}
 			m.work, m.done = make(chan func(*member) error), make(chan error)
 			t.members = append(t.members, m)
 			ready <- s.Err()
@@ -138,7 +162,14 @@ func run(dev torch.Device, options torch.Options, f func(*torch.Session) error) 
 func (t *team) meet() {
 	lead := t.members[0]
 	t.mine = statistics(lead.model)
+	if t.apart {
+		t.sent = newParcel(lead.s, slices.Concat(lead.params, t.mine))
+	}
 	for _, m := range t.members[1:] {
+		if t.apart {
+			t.reach(m)
+			continue
+		}
 		var grads, buffers []torch.Tensor
 		for _, g := range m.grads {
 			grads = append(grads, lead.s.Borrow(g))
@@ -178,10 +209,12 @@ func (m *member) run(f func(*member) error) (err error) {
 	return m.s.Err()
 }
 
-// each runs f on every member at once and waits for all; the error is that of the first member that has one.
+// each runs f on every member at once and waits for all; the error is that of the first member that has one. All begin from member 0's weights
+// and statistics: what the others' have become is lost unless reduce came before.
 func (t *team) each(f func(*member) error) error {
+	t.send()
 	for _, m := range t.members[1:] {
-		m.work <- f
+		m.work <- m.own.around(f)
 	}
 	err := t.members[0].run(f)
 	for _, m := range t.members[1:] {
@@ -210,13 +243,18 @@ func (t *team) reduce() {
 // sumGradients adds the others' gradients to member 0's, in the members' order.
 func (t *team) sumGradients() {
 	lead := t.members[0]
+	t.collect()
 	for _, grads := range t.others {
 		lead.s.AddLists_(lead.grads, grads, 1)
 	}
 }
 
-// spread copies member 0's batch-norm statistics to the others: after reduce, and after a model was loaded.
+// spread copies member 0's batch-norm statistics to the others: after reduce, and after a model was loaded. Where the members are apart, send
+// does.
 func (t *team) spread() {
+	if t.apart {
+		return
+	}
 	lead := t.members[0]
 	for _, theirs := range t.buffers {
 		lead.s.CopyLists_(theirs, t.mine)

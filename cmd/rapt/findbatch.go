@@ -54,7 +54,7 @@ type batchSearch struct {
 }
 
 func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error {
-	dev, err := trainer.ChooseDevice(cfg.Run.Device)
+	devices, err := trainer.ChooseDevices(cfg.Run.Device)
 	if err != nil {
 		return cfg.Errorf("run.device", "%v", err)
 	}
@@ -67,7 +67,7 @@ func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error
 	if cfg.Given("data.batch_size") {
 		s.first = cfg.Data.BatchSize
 	}
-	if !dev.IsCUDA() {
+	if !devices[0].IsCUDA() {
 		root := os.DirFS("/")
 		s.most, s.memory, s.time = mostOnCPU, limits.Memory(root), batchTime
 		s.used = trainer.Resident()
@@ -79,7 +79,7 @@ func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error
 	if err != nil {
 		return err
 	}
-	r.Device = dev.String()
+	r.Device = trainer.NamesOf(devices)
 	if a.json {
 		return a.writeJSON(r)
 	}

@@ -42,10 +42,10 @@ func (m *machine) gpus(cfg *config.Config) {
 	if cfg == nil {
 		return
 	}
-	if device, err := trainer.ChooseDevice(cfg.Run.Device); err != nil {
+	if devices, err := trainer.ChooseDevices(cfg.Run.Device); err != nil {
 		m.add(stateProblem, "device", "set run.device: auto", "%v", err)
 	} else {
-		m.add(stateOK, "device", "", "run.device: %s is %v here", cfg.Run.Device, device)
+		m.add(stateOK, "device", "", "run.device: %s is %v here", cfg.Run.Device, trainer.NamesOf(devices))
 	}
 }
 

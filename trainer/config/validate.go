@@ -113,7 +113,7 @@ func (v *checker) all() {
 	v.evaluate(&v.cfg.Evaluate)
 }
 
-var devices = regexp.MustCompile(`^(auto|cpu|cuda(:[0-9]{1,3})?)$`)
+var devices = regexp.MustCompile(`^(auto|cpu|cuda|cuda:[0-9]{1,3}(, ?cuda:[0-9]{1,3})*)$`)
 
 // maxWorkers catches a slip before it asks the system for that many threads.
 const maxWorkers = 1024
@@ -126,7 +126,7 @@ func (v *checker) run(r *Run) {
 		v.fail("run.out_dir", "is empty: the folder for the run's own folder is needed, such as runs")
 	}
 	if !devices.MatchString(r.Device) {
-		v.fail("run.device", "is %q: auto, cpu, cuda or cuda:N is needed", clip(r.Device))
+		v.fail("run.device", "is %q: auto, cpu, cuda, cuda:N or several GPUs such as cuda:0,cuda:1 is needed", clip(r.Device))
 	}
 	if r.Workers < 0 || r.Workers > maxWorkers {
 		v.fail("run.workers", "is %d: 0 (one a core) to %d is needed", r.Workers, maxWorkers)
