@@ -30,10 +30,11 @@ func (m *message) float(field protowire.Number, v float32) {
 
 // The numbers of onnx.proto.
 const (
-	typeFloat, typeInt64 = 1, 7         // TensorProto.DataType
-	attrFloat, attrInt   = 1, 2         // AttributeProto.AttributeType
-	attrInts             = 7            // of the same
-	irVersion, opset     = int64(7), 13 // of ONNX 1.8, which every runtime in use reads
+	typeFloat, typeUint8, typeInt8 = 1, 2, 3      // TensorProto.DataType
+	typeInt32, typeInt64           = 6, 7         // of the same
+	attrFloat, attrInt             = 1, 2         // AttributeProto.AttributeType
+	attrInts                       = 7            // of the same
+	irVersion, opset               = int64(7), 13 // of ONNX 1.8, which every runtime in use reads
 )
 
 // attribute is an AttributeProto: v is an int64, []int64 or float32.

@@ -65,10 +65,11 @@ type graph struct {
 	s      *torch.Session
 	values map[string]torch.Tensor
 	sizes  map[string][]int64
+	bytes  map[string]torch.Tensor // int8 and uint8, as numbers
 }
 
 func runModel(t *testing.T, s *torch.Session, file []byte, images torch.Tensor) torch.Tensor {
-	g := &graph{t, s, map[string]torch.Tensor{"images": images}, map[string][]int64{}}
+	g := &graph{t, s, map[string]torch.Tensor{"images": images}, map[string][]int64{}, map[string]torch.Tensor{}}
 	all := parse(t, file).inner(t, 7)[0]
 	for _, v := range all.inner(t, 5) {
 		data := v[9][0].([]byte)
@@ -76,6 +77,16 @@ func runModel(t *testing.T, s *torch.Session, file []byte, images torch.Tensor) 
 		case 1:
 			require.NotContains(t, g.values, name)
 			g.values[name] = s.FromBytes(data, torch.Float32, v.ints(1)...)
+		case 2, 3:
+			var numbers []float32
+			for _, b := range data {
+				if v.ints(2)[0] == 3 {
+					numbers = append(numbers, float32(int8(b)))
+				} else {
+					numbers = append(numbers, float32(b))
+				}
+			}
+			g.bytes[name] = s.FromFloat32(numbers, v.ints(1)...)
 		case 7:
 			for at := 0; at < len(data); at += 8 {
 				g.sizes[name] = append(g.sizes[name], int64(binary.LittleEndian.Uint64(data[at:])))
@@ -113,6 +124,8 @@ func (g *graph) node(n fields) torch.Tensor {
 	var sizes [][]int64
 	for _, name := range n[1] {
 		if v, ok := g.values[string(name.([]byte))]; ok {
+			in = append(in, v)
+		} else if v, ok := g.bytes[string(name.([]byte))]; ok {
 			in = append(in, v)
 		} else {
 			require.Contains(g.t, g.sizes, string(name.([]byte)), "values are made before they are used")
@@ -168,6 +181,15 @@ func (g *graph) node(n fields) torch.Tensor {
 		return x.Narrow(int(sizes[2][0]), sizes[0][0], sizes[1][0]-sizes[0][0])
 	case "Concat":
 		return g.s.Cat(int(ints["axis"][0]), in[:len(in)-2]...)
+	case "DequantizeLinear":
+		require.Empty(g.t, in[1].Shape(), "a scale of its own")
+		return x.Sub(in[2]).Mul(in[1])
+	case "Cast":
+		require.Equal(g.t, []int64{6}, ints["to"])
+		return x.To(torch.Int64)
+	case "Gather":
+		require.Equal(g.t, []int64{0}, ints["axis"])
+		return x.IndexSelect(0, in[1].Reshape(-1)).Reshape(in[1].Shape()...)
 	case "LogSoftmax":
 		return x.LogSoftmax(int(ints["axis"][0]))
 	default:

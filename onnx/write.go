@@ -17,11 +17,12 @@ type Model struct {
 	Images        torch.Tensor            // [1, ...]: the input, as it was given to the first step
 	Logits        torch.Tensor            // [1, ...]: the output
 	Names         map[torch.Tensor]string // float32; what steps use beside each other's outputs
+	Codes         map[string]Codes        // of those that are quantised, by their names: the file holds a byte a weight of them
 }
 
 // Write gives the file's bytes. The input is called images and the output logits.
 func Write(m Model) ([]byte, error) {
-	w := &writer{names: map[torch.Tensor]string{m.Images: "images"}, taken: map[string]bool{"images": true, "logits": true}}
+	w := &writer{quantised: m.Codes, names: map[torch.Tensor]string{m.Images: "images"}, taken: map[string]bool{"images": true, "logits": true}}
 	for _, step := range m.Steps {
 		if err := w.step(step, step.Out == m.Logits, m.Names); err != nil {
 			return nil, err
@@ -52,10 +53,11 @@ func Write(m Model) ([]byte, error) {
 
 // writer turns steps into nodes.
 type writer struct {
-	graph message
-	names map[torch.Tensor]string
-	taken map[string]bool
-	made  int
+	graph     message
+	quantised map[string]Codes
+	names     map[torch.Tensor]string
+	taken     map[string]bool
+	made      int
 }
 
 // step adds the nodes of one operation.
@@ -100,11 +102,15 @@ func (w *writer) named(t torch.Tensor, values map[torch.Tensor]string) (string, 
 	if !ok {
 		return "", fmt.Errorf("it was made by an operation that cannot be written as ONNX")
 	}
-	data, err := t.Detach().Bytes()
-	if err != nil {
-		return "", err
+	if codes, ok := w.quantised[name]; ok {
+		w.codes(name, t, codes)
+	} else {
+		data, err := t.Detach().Bytes()
+		if err != nil {
+			return "", err
+		}
+		w.graph.bytes(5, tensor(name, typeFloat, t.Shape(), data))
 	}
-	w.graph.bytes(5, tensor(name, typeFloat, t.Shape(), data))
 	w.names[t], w.taken[name] = name, true
 	return name, nil
 }

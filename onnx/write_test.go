@@ -1,6 +1,7 @@
 package onnx_test
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,9 +16,11 @@ import (
 )
 
 // written is a model's file.
-func written(m *models.Model) (data []byte, err error) {
+func written(m *models.Model) ([]byte, error) { return writtenWith(m, nil) }
+
+func writtenWith(m *models.Model, codes map[string]onnx.Codes) (data []byte, err error) {
 	err = models.Record(m, func(r models.Recording) (err error) {
-		g := onnx.Model{Name: "net", Version: "v-test", Metadata: map[string]string{"dataset": "digits", "arch": "lenet"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names}
+		g := onnx.Model{Name: "net", Version: "v-test", Metadata: map[string]string{"dataset": "digits", "arch": "lenet"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names, Codes: codes}
 		data, err = onnx.Write(g)
 		return err
 	})
@@ -63,6 +66,58 @@ func TestEveryKindOfNetwork(t *testing.T) {
 				size, err := want.Abs().Max().Item()
 				require.NoError(t, err)
 				require.LessOrEqual(t, off, 1e-6*size, sp.Arch)
+			})
+			return nil
+		}))
+	}
+}
+
+// Quantised weights take a byte each in the file, and are the same weights to the bit: levels that are whole numbers of an int8, and others.
+func TestQuantisedWeights(t *testing.T) {
+	for _, c := range []struct {
+		levels []float32
+		by     string // what makes the weights
+	}{
+		{[]float32{0, 1, 2, 3}, "DequantizeLinear"},
+		{[]float32{0, 1}, "DequantizeLinear"},
+		{[]float32{0, 1, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625}, "DequantizeLinear"},
+		{[]float32{0, 1, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125}, "Gather"}, // 128 units
+		{[]float32{0, 1, 1.25}, "Gather"},                                                   // not whole numbers of the least
+	} {
+		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			m, err := models.New(s, models.Spec{Arch: "lenet", Classes: 10}, nil)
+			require.NoError(t, err)
+			require.NoError(t, modelstest.Fill(s, m))
+			plain, err := written(m)
+			require.NoError(t, err)
+			codes := map[string]onnx.Codes{}
+			rng := rand.New(rand.NewPCG(1, 2))
+			for _, e := range m.State {
+				if e.Tensor.Dim() < 2 {
+					continue
+				}
+				q := onnx.Codes{Scale: 0.0371, Levels: c.levels}
+				var weights []float32
+				for range e.Tensor.Numel() {
+					code := rng.IntN(2*len(c.levels)-1) - len(c.levels) + 1
+					weight := q.Scale * c.levels[max(code, -code)]
+					if code < 0 {
+						weight = -weight
+					}
+					q.Values, weights = append(q.Values, int8(code)), append(weights, weight)
+				}
+				e.Tensor.Detach().Copy_(s.FromFloat32(weights, e.Tensor.Shape()...))
+				codes[e.Name] = q
+			}
+			file, err := writtenWith(m, codes)
+			require.NoError(t, err)
+			assert.Contains(t, string(file), c.by)
+			assert.Less(t, len(file), len(plain)*27/100)
+			s.NoGrad(func() {
+				x := modelstest.Input(s, m, 3)
+				same, err := m.Forward(x, nn.Eval).Eq(runModel(t, s, file, x)).All().Item()
+				require.NoError(t, err)
+				assert.Equal(t, 1.0, same, "%v", c.levels)
 			})
 			return nil
 		}))

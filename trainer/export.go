@@ -19,7 +19,7 @@ type ExportOptions struct {
 }
 
 // Export writes a checkpoint as an ONNX model: images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]. Normalising is part of
-// it, and the checkpoint's metadata are.
+// it, and the checkpoint's metadata are. Of a quantised weight the file holds the codes.
 func Export(o ExportOptions) (*metrics.Export, error) {
 	m, err := openFile(o.Path)
 	if err != nil {
@@ -34,6 +34,11 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 	meta := maps.Clone(m.file.Metadata)
 	delete(meta, "format") // PyTorch's
 	out := &metrics.Export{Schema: 1, Checkpoint: m.path, Out: o.Out, Dataset: m.dataset, Arch: m.spec.Arch, Width: m.spec.Width}
+	codes, err := m.codes()
+	if err != nil {
+		return nil, err
+	}
+	out.Quantized = len(codes)
 	var data []byte
 	err = gather([]torch.Device{torch.CPU}, 1, m.build, func(t *team) error {
 		if err := t.load(m.path, m.file); err != nil {
@@ -42,7 +47,7 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 		model := t.members[0].model
 		out.Input, out.Classes, out.Parameters = model.Input, model.Spec.Classes, model.Parameters()
 		return models.Record(model, func(r models.Recording) (err error) {
-			g := onnx.Model{Name: m.spec.Arch, Version: o.Version, Metadata: meta, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names}
+			g := onnx.Model{Name: m.spec.Arch, Version: o.Version, Metadata: meta, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names, Codes: codes}
 			data, err = onnx.Write(g)
 			return err
 		})
@@ -55,4 +60,21 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 		_, err := w.Write(data)
 		return err
 	})
+}
+
+// codes are those of the checkpoint's quantised weights.
+func (o *opened) codes() (map[string]onnx.Codes, error) {
+	levels, err := readLevels(o.file.Metadata)
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("%s: %w", o.path, err)}
+	}
+	out := map[string]onnx.Codes{}
+	for _, l := range levels {
+		values, err := l.codes(o.file)
+		if err != nil {
+			return nil, &InputError{fmt.Errorf("%s: %w", o.path, err)}
+		}
+		out[l.name] = onnx.Codes{Values: values, Scale: l.scale, Levels: l.quant.Table(l.pruned)}
+	}
+	return out, nil
 }

@@ -44,3 +44,31 @@ func TestExport(t *testing.T) {
 	_, err = trainer.Export(trainer.ExportOptions{Path: bad, Out: filepath.Join(t.TempDir(), "x.onnx")})
 	assert.ErrorContains(t, err, "fc2.bias is not finite")
 }
+
+// A quantised model's file is about a quarter as large as one of float32, pruned or not, whatever its levels; a model that is not what its
+// metadata say is refused.
+func TestExportOfQuantised(t *testing.T) {
+	for _, sets := range [][]string{
+		{"quantize.bits=4"},
+		{"quantize.bits=4", "quantize.levels=power_of_two"}, // pruned: 128 units of the least level
+		{"quantize.bits=1", "prune.ratio=0", "admm.epochs=0", "retrain.epochs=0"},
+	} {
+		cfg := trainer.Settings(t, t.TempDir(), append(sets, "training.method=natural", "quantize_admm.epochs=1", "quantize_retrain.epochs=1", "model.arch=lenet")...)
+		report := run(t, cfg)
+		out := filepath.Join(t.TempDir(), "model.onnx")
+		e, err := trainer.Export(trainer.ExportOptions{Path: folder(cfg), Out: out})
+		require.NoError(t, err, sets)
+		assert.Equal(t, len(report.Quantization.Layers), e.Quantized)
+		assert.Less(t, e.Bytes, 4*e.Parameters*3/10, sets)
+
+		path, err := trainer.CheckpointOf(folder(cfg))
+		require.NoError(t, err)
+		bad := altered(t, path, func(f *checkpoint.File) {
+			w, _ := f.Get("fc2.weight")
+			binary.LittleEndian.PutUint32(w.Data, math.Float32bits(3))
+		})
+		_, err = trainer.Export(trainer.ExportOptions{Path: bad, Out: filepath.Join(t.TempDir(), "x.onnx")})
+		require.True(t, isInput(err), "%v", err)
+		assert.ErrorContains(t, err, "fc2.weight is not quantised as its metadata says")
+	}
+}

@@ -77,6 +77,23 @@ func (all levelList) dense(name string) bool {
 	return false
 }
 
+// codes are the weight's in its checkpoint.
+func (l storedLevels) codes(f *checkpoint.File) ([]int8, error) {
+	t, ok := f.Get(l.name)
+	if !ok {
+		return nil, fmt.Errorf("its metadata says that %s is quantised, which it lacks", l.name)
+	}
+	data, err := t.Float32s()
+	if err != nil {
+		return nil, err
+	}
+	codes, err := l.quant.Codes(data, l.scale, l.pruned)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not quantised as its metadata says: %w", l.name, err)
+	}
+	return codes, nil
+}
+
 // quantizationIn is what a checkpoint's quantised weights take, nil where it has none. parameters are all of its model's.
 func quantizationIn(f *checkpoint.File, parameters int64) (*metrics.Quantization, error) {
 	all, err := readLevels(f.Metadata)
@@ -85,17 +102,9 @@ func quantizationIn(f *checkpoint.File, parameters int64) (*metrics.Quantization
 	}
 	var layers []metrics.QuantizedLayer
 	for _, l := range all {
-		t, ok := f.Get(l.name)
-		if !ok {
-			return nil, fmt.Errorf("its metadata says that %s is quantised, which it lacks", l.name)
-		}
-		data, err := t.Float32s()
+		codes, err := l.codes(f)
 		if err != nil {
 			return nil, err
-		}
-		codes, err := l.quant.Codes(data, l.scale, l.pruned)
-		if err != nil {
-			return nil, fmt.Errorf("%s is not quantised as its metadata says: %w", l.name, err)
 		}
 		layer := metrics.QuantizedLayer{Name: l.name, Bits: l.quant.Bits, Levels: l.quant.Levels(l.pruned), Scale: l.scale}
 		layer.Measure(codes, l.pruned)

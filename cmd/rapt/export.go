@@ -13,8 +13,9 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export RUN|CHECKPOINT --out FILE",
 		Short: "Write a model as ONNX, for the runtimes of devices",
-		Long: `Writes the network as an ONNX model of float32 (opset 13): images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. Where pixels are
-normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small. A FILE that is there is replaced.`,
+		Long: `Writes the network as an ONNX model (opset 13): images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. It computes in float32; of quantised
+weights the file holds a byte each. Where pixels are normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small.
+A FILE that is there is replaced.`,
 		Example: `  rapt export runs/mnist --out mnist.onnx
   rapt compact runs/mnist-filter --out small.safetensors && rapt export small.safetensors --out small.onnx`,
 		Args: positional("RUN or CHECKPOINT"),
@@ -29,8 +30,12 @@ normalised that is part of the model. No data set is needed. rapt compact first 
 			if a.json {
 				return a.writeJSON(e)
 			}
-			fmt.Fprintf(a.out, "%s: %s (width %d) of %s, %d parameters, %d bytes; images [N, %d, %d, %d] in [0, 1] to logits [N, %d]\n",
-				e.Out, e.Arch, e.Width, e.Checkpoint, e.Parameters, e.Bytes, e.Input[0], e.Input[1], e.Input[2], e.Classes)
+			quantised := ""
+			if e.Quantized > 0 {
+				quantised = fmt.Sprintf(" (%d layers' weights at a byte each)", e.Quantized)
+			}
+			fmt.Fprintf(a.out, "%s: %s (width %d) of %s, %d parameters%s, %d bytes; images [N, %d, %d, %d] in [0, 1] to logits [N, %d]\n",
+				e.Out, e.Arch, e.Width, e.Checkpoint, e.Parameters, quantised, e.Bytes, e.Input[0], e.Input[1], e.Input[2], e.Classes)
 			return nil
 		}),
 	}

@@ -11,5 +11,6 @@ type Export struct {
 	Input      [3]int64 `json:"input"` // channels, height, width
 	Classes    int      `json:"classes"`
 	Parameters int64    `json:"parameters"`
-	Bytes      int64    `json:"bytes"` // of the file
+	Quantized  int      `json:"quantized,omitempty"` // weights that are held as codes of a byte
+	Bytes      int64    `json:"bytes"`               // of the file
 }
