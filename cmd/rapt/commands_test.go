@@ -115,7 +115,7 @@ func TestEveryProblemOfAConfigIsALine(t *testing.T) {
 }
 
 func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
-	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "compact", "export", "predict", "data", "data fetch", "data verify", "doctor"} {
+	for _, command := range []string{"", "run", "train", "eval", "compare", "transfer", "sparsity", "compact", "export", "report", "predict", "data", "data fetch", "data verify", "doctor"} {
 		for _, line := range []string{command + " --help", "help " + command} {
 			code, out, errOut := rapt(strings.Fields(line)...)
 			assert.Zero(t, code, line)
@@ -131,7 +131,7 @@ func TestHelpOfEveryCommandHasAnExample(t *testing.T) {
 func TestCommandsAreListedByImportance(t *testing.T) {
 	_, out, _ := rapt("--help")
 	at := -1
-	for _, name := range []string{"run", "train", "eval", "sparsity", "compact", "export", "predict", "data", "doctor", "version"} {
+	for _, name := range []string{"run", "train", "eval", "sparsity", "compact", "export", "report", "predict", "data", "doctor", "version"} {
 		next := strings.Index(out, "\n  "+name+" ")
 		assert.Greater(t, next, at, name)
 		at = next

@@ -41,7 +41,7 @@ clean accuracy, robust accuracy and sparsity.`,
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "write one JSON object to standard output and all else to standard error")
 	root.SetGlobalNormalizationFunc(normalize)
 	root.SetFlagErrorFunc(a.flagError)
-	root.AddCommand(a.runCommand(), a.trainCommand(), a.evalCommand(), a.compareCommand(), a.transferCommand(), a.sparsityCommand(), a.compactCommand(), a.exportCommand(), a.predictCommand(), a.planCommand(),
+	root.AddCommand(a.runCommand(), a.trainCommand(), a.evalCommand(), a.compareCommand(), a.transferCommand(), a.sparsityCommand(), a.compactCommand(), a.exportCommand(), a.reportCommand(), a.predictCommand(), a.planCommand(),
 		a.sweepCommand(), a.importCommand(), a.modelsCommand(), a.dataCommand(), a.doctorCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
 	root.SetOut(a.out)

@@ -36,7 +36,7 @@ func ADMMTable(w io.Writer, r *Report) {
 			continue
 		}
 		for _, l := range s.ADMM.Layers {
-			t.AppendRow(table.Row{l.Name, s.Stage, percent(l.Primal), percent(l.Dual), percent(l.Energy), map[bool]string{true: "yes", false: "no"}[l.Converged]})
+			t.AppendRow(table.Row{l.Name, s.Stage, Percent(l.Primal), Percent(l.Dual), Percent(l.Energy), map[bool]string{true: "yes", false: "no"}[l.Converged]})
 		}
 	}
 	if t.Length() > 0 {

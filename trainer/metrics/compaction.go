@@ -60,13 +60,13 @@ func CompactionTable(w io.Writer, c *Compaction) {
 	}
 	Grid(w, []string{"channels of", "before", "after"}, rows)
 	change := func(name string, n Change, show func(int64) string) []string {
-		return []string{name, show(n.Before), show(n.After), times(float64(n.Before) / float64(n.After))}
+		return []string{name, show(n.Before), show(n.After), Times(float64(n.Before) / float64(n.After))}
 	}
 	speed := func(v float64) string { return fmt.Sprintf("%.0f", v) }
 	Grid(w, []string{"", "before", "after", "rate"}, [][]string{
 		change("parameters", c.Parameters, number), change("MACs", c.MACs, number), change("file", c.Bytes, sized),
-		{"images/s, " + c.Device, speed(c.ImagesPerSecond.Before), speed(c.ImagesPerSecond.After), times(c.ImagesPerSecond.After / c.ImagesPerSecond.Before)},
+		{"images/s, " + c.Device, speed(c.ImagesPerSecond.Before), speed(c.ImagesPerSecond.After), Times(c.ImagesPerSecond.After / c.ImagesPerSecond.Before)},
 	})
 	fmt.Fprintf(w, "%d test images: %d have the same class, logits differ by %.2g at most; clean accuracy %s %%, before %s %%\n",
-		c.Images, c.SameClass, c.LargestDifference, percent(c.CleanAccuracy.After), percent(c.CleanAccuracy.Before))
+		c.Images, c.SameClass, c.LargestDifference, Percent(c.CleanAccuracy.After), Percent(c.CleanAccuracy.Before))
 }

@@ -78,7 +78,7 @@ type TransferModel struct {
 func TransferTable(w io.Writer, t *Transfer) {
 	header, clean := table.Row{"crafted on"}, table.Row{"(clean)"}
 	for j, m := range t.Models {
-		header, clean = append(header, fmt.Sprintf("%d %%", j+1)), append(clean, percent(m.Clean))
+		header, clean = append(header, fmt.Sprintf("%d %%", j+1)), append(clean, Percent(m.Clean))
 	}
 	out := newTable(w, header)
 	out.AppendRow(clean)
@@ -86,7 +86,7 @@ func TransferTable(w io.Writer, t *Transfer) {
 	for i, row := range t.WorstCase {
 		cells := table.Row{fmt.Sprint(i + 1)}
 		for _, v := range row {
-			cells = append(cells, percent(v))
+			cells = append(cells, Percent(v))
 		}
 		out.AppendRow(cells)
 	}

@@ -134,7 +134,7 @@ func PlanTable(w io.Writer, p *Plan) {
 		name string
 		PlanCount
 	}{{"parameters", p.Parameters}, {"MACs", p.MACs}} {
-		t.AppendRow(table.Row{row.name, row.Before, row.After, percent(float64(row.After) / float64(row.Before)), times(rate(row.Before, row.Before-row.After)), row.Shrunk})
+		t.AppendRow(table.Row{row.name, row.Before, row.After, Percent(float64(row.After) / float64(row.Before)), Times(rate(row.Before, row.Before-row.After)), row.Shrunk})
 	}
 	t.Render()
 	shrunk := ""
@@ -148,9 +148,9 @@ func PlanTable(w io.Writer, p *Plan) {
 	fmt.Fprintf(w, "disk: up to %s of checkpoints\n", sized(p.Disk))
 	if p.Time != nil {
 		for _, s := range p.Time.Stages {
-			fmt.Fprintf(w, "time of %s, estimated: %s (%d epochs, %d steps of %.1f ms)\n", s.Stage, seconds(s.Seconds), s.Epochs, s.Steps, s.StepMS)
+			fmt.Fprintf(w, "time of %s, estimated: %s (%d epochs, %d steps of %.1f ms)\n", s.Stage, Seconds(s.Seconds), s.Epochs, s.Steps, s.StepMS)
 		}
-		fmt.Fprintf(w, "time of all, estimated: %s on %s\n", seconds(p.Time.Seconds), p.Time.Device)
+		fmt.Fprintf(w, "time of all, estimated: %s on %s\n", Seconds(p.Time.Seconds), p.Time.Device)
 	}
 }
 

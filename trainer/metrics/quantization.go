@@ -109,5 +109,5 @@ func QuantizationTable(w io.Writer, q *Quantization) {
 	t.AppendRow(table.Row{"total", "", "", "", weights, nonzero, q.WeightsBits, q.IndexBits})
 	t.Render()
 	fmt.Fprintf(w, "quantised weights and scales: %d bytes (%s), with indices %d bytes (%s), as float32 %d bytes; %d other parameters stay float32\n",
-		q.BytesWithoutIndices, times(q.CompressionWithoutIndices), q.BytesWithIndices, times(q.CompressionWithIndices), q.FloatBytes, q.KeptFloat32)
+		q.BytesWithoutIndices, Times(q.CompressionWithoutIndices), q.BytesWithIndices, Times(q.CompressionWithIndices), q.FloatBytes, q.KeptFloat32)
 }

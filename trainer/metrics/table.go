@@ -28,15 +28,15 @@ func Table(w io.Writer, r *Report) {
 	}
 	t := newTable(w, append(header, "pruned %", "compression", "time"))
 	row := func(s StageResult) {
-		cells := table.Row{s.Stage, percent(s.CleanAccuracy)}
+		cells := table.Row{s.Stage, Percent(s.CleanAccuracy)}
 		for _, a := range names {
 			if acc, ok := s.RobustAccuracy[a]; ok {
-				cells = append(cells, percent(acc))
+				cells = append(cells, Percent(acc))
 			} else {
 				cells = append(cells, "-")
 			}
 		}
-		t.AppendRow(append(cells, percent(s.Sparsity), times(s.Compression), seconds(s.Seconds)))
+		t.AppendRow(append(cells, Percent(s.Sparsity), Times(s.Compression), Seconds(s.Seconds)))
 	}
 	for _, s := range r.Stages {
 		row(s)
@@ -73,11 +73,11 @@ func SparsityTable(w io.Writer, s Sparsity) {
 	}
 	t := newTable(w, table.Row{"layer", "weights", "pruned %", "kept %", "rate", "zero filters", "zero columns"})
 	for _, l := range s.Layers {
-		t.AppendRow(table.Row{l.Name, l.Numel, percent(l.Sparsity), percent(1 - l.Sparsity), times(rate(l.Numel, l.Zeros)),
+		t.AppendRow(table.Row{l.Name, l.Numel, Percent(l.Sparsity), Percent(1 - l.Sparsity), Times(rate(l.Numel, l.Zeros)),
 			fmt.Sprintf("%d/%d", l.ZeroFilters, l.Filters), fmt.Sprintf("%d/%d", l.ZeroColumns, l.Columns)})
 	}
 	t.AppendSeparator()
-	t.AppendRow(table.Row{"total", s.Weights, percent(s.Sparsity), percent(1 - s.Sparsity), times(s.Compression), "", ""})
+	t.AppendRow(table.Row{"total", s.Weights, Percent(s.Sparsity), Percent(1 - s.Sparsity), Times(s.Compression), "", ""})
 	t.Render()
 }
 
@@ -95,18 +95,19 @@ func newTable(w io.Writer, header table.Row) table.Writer {
 	return t
 }
 
-func percent(x float64) string { return fmt.Sprintf("%.2f", 100*x) }
+// Percent prints a fraction in per cent.
+func Percent(x float64) string { return fmt.Sprintf("%.2f", 100*x) }
 
-// times prints a compression; 0 stands for nothing left.
-func times(x float64) string {
+// Times prints a compression; 0 stands for nothing left.
+func Times(x float64) string {
 	if x == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.2fx", x)
 }
 
-// seconds prints 12.3s below a minute and 1h2m3s above.
-func seconds(s float64) string {
+// Seconds prints 12.3s below a minute and 1h2m3s above.
+func Seconds(s float64) string {
 	if s < 60 {
 		return fmt.Sprintf("%.1fs", s)
 	}
@@ -123,11 +124,11 @@ func EvaluationTables(w io.Writer, r *Report) {
 	t := newTable(w, append(header, "worst case %"))
 	for _, c := range e.Classes {
 		class := strings.TrimSpace(fmt.Sprint(c.Class, " ", c.Name))
-		cells := table.Row{class, c.Images, percent(c.Clean)}
+		cells := table.Row{class, c.Images, Percent(c.Clean)}
 		for _, a := range r.Attacks {
-			cells = append(cells, percent(c.Robust[a.Name]))
+			cells = append(cells, Percent(c.Robust[a.Name]))
 		}
-		t.AppendRow(append(cells, percent(c.WorstCase)))
+		t.AppendRow(append(cells, Percent(c.WorstCase)))
 	}
 	t.Render()
 	if e.Curve == nil {
@@ -135,7 +136,7 @@ func EvaluationTables(w io.Writer, r *Report) {
 	}
 	t = newTable(w, table.Row{"epsilon (" + e.Curve.Norm + ")", e.Curve.Attack + " %", "95 % from", "to"})
 	for _, p := range e.Curve.Points {
-		t.AppendRow(table.Row{fmt.Sprintf("%.6g", p.Epsilon), percent(p.Accuracy), percent(p.Interval[0]), percent(p.Interval[1])})
+		t.AppendRow(table.Row{fmt.Sprintf("%.6g", p.Epsilon), Percent(p.Accuracy), Percent(p.Interval[0]), Percent(p.Interval[1])})
 	}
 	t.Render()
 }
