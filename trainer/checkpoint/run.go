@@ -73,7 +73,7 @@ func (r *Run) settle(opts Options) error {
 	files := r.files(runPatterns)
 	switch {
 	case opts.Overwrite:
-		for _, f := range append(files, r.files(evalPatterns)...) {
+		for _, f := range append(files, r.files(guestPatterns)...) {
 			if err := os.Remove(f); err != nil {
 				return osInput(f, "cannot remove it for --overwrite", err)
 			}
@@ -205,9 +205,9 @@ var runPatterns = []string{
 	"checkpoints/*/best.prev.json", "checkpoints/*/best.prev.safetensors", "checkpoints/*/best.prev.state.safetensors",
 }
 
-// evalPatterns are what interrupted evaluations left of the run's models, and all that --overwrite may remove there. Evaluations hold no lock
-// on the folder: at no other time are their temporary files known to be nobody's.
-var evalPatterns = []string{"eval/" + fingerprint + ".json", "eval/" + fingerprint + ".json.images", "eval/." + fingerprint + ".json[0-9]*"}
+// guestPatterns are what other commands left: interrupted evaluations of the run's models and its page, and all of theirs that --overwrite may
+// remove. They hold no lock on the folder: at no other time are their temporary files known to be nobody's.
+var guestPatterns = []string{"report.html", ".report.html[0-9]*", "eval/" + fingerprint + ".json", "eval/" + fingerprint + ".json.images", "eval/." + fingerprint + ".json[0-9]*"}
 
 var fingerprint = strings.Repeat("[0-9a-f]", 16)
 

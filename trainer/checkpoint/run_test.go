@@ -62,7 +62,7 @@ func TestOverwriteRemovesOnlyWhatRaptWrote(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a [run]")
 	fill(t, dir)
 	mine := []string{"notes.txt", "checkpoints/admm/best-of-all.safetensors", "checkpoints/keep.json", "eval/mine.json", "eval/0123456789abcdef.csv"}
-	judged := []string{"eval/0123456789abcdef.json", "eval/0123456789abcdef.json.images", "eval/.0123456789abcdef.json8917239"}
+	judged := []string{"report.html", "eval/0123456789abcdef.json", "eval/0123456789abcdef.json.images", "eval/.0123456789abcdef.json8917239"}
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "eval"), 0o755))
 	for _, m := range append(judged, mine...) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, m), nil, 0o644))

@@ -25,7 +25,9 @@ func write(t *testing.T, name string, report *metrics.Report) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	require.NoError(t, os.Mkdir(dir, 0o755))
-	put := func(file, text string) { require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644)) }
+	put := func(file, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
+	}
 	put("config.yaml", "run:\n  name: <settings>\n")
 	put("env.json", `{"gpu": "NVIDIA & more"}`)
 	var rows strings.Builder
