@@ -4,8 +4,8 @@ package torch
 import "C"
 
 // Autocast runs f with convolutions and matrix products computed in d, which is BFloat16 (or Float16 on a GPU). Losses and
-// softmax stay float32, batch norm keeps its statistics so, and gradients of float32 tensors are float32. Regions nest; the
-// weights' copies in d are kept until the outermost one ends, so weights must not be changed inside.
+// softmax stay float32, batch norm keeps its statistics so, and gradients of float32 tensors are float32: of a weight
+// that is used several times the sum of those of each use, added in float32. Regions nest.
 func (s *Session) Autocast(d DType, f func()) {
 	if s.err != nil {
 		return

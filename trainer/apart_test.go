@@ -2,7 +2,9 @@ package trainer_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -22,6 +24,7 @@ func TestApartIsAsShared(t *testing.T) {
 		{"model.arch=lenet_bn", "training.method=trades", "training.ema_decay=0.9", "prune.sparsity_type=filter", "evaluate.baselines=[gradual, one_shot]"},
 		{"model.arch=lenet_bn", "training.method=mart", "training.awp_gamma=0.01", "data.batch_size=23"},
 		{"model.arch=lenet_bn", "training.method=free", "training.replays=2", "data.batch_size=23", "run.save_every=1"},
+		{"model.arch=lenet_bn", "training.method=trades", "training.awp_gamma=0.01", "adversary.batch_norm=train"},
 		{"training.method=fgsm_rs", "training.guard_drop=0.01", "pretrain.epochs=4", "prune.hold_zeros=true"},
 		{"training.method=natural", "prune.steps={count: 2, shape: linear}", "data.augment.crop=2", "data.augment.flip=true", "data.mean=[0.1]", "data.std=[0.3]"},
 		{"quantize.bits=4", "quantize_admm.epochs=1", "quantize_retrain.epochs=2", "prune.sparsity_type=column"},
@@ -66,8 +69,30 @@ func TestApartEvaluates(t *testing.T) {
 func TestApartWantsABatch(t *testing.T) {
 	trainer.Apart(t, func() {
 		_, err := trainer.Run(context.Background(), trainer.Settings(t, t.TempDir(), "data.batch_size=5"), trainer.Quiet())
-		require.ErrorContains(t, err, "data.batch_size is 5: 3 GPUs share a batch")
+		require.ErrorContains(t, err, "batches have 5 images: 3 GPUs share them")
 		var refused *config.Error
 		assert.ErrorAs(t, err, &refused)
 	}, torch.CPU, torch.CPU, torch.CPU)
+}
+
+// A run goes on with another number of members where its epochs have as many steps, and is refused and left alone where they would not.
+func TestApartGoesOnWithOthers(t *testing.T) {
+	for limit, refused := range map[int]bool{54: true, 60: false} { // a last batch of 2 images, which two members do not share, and one of 8
+		cfg := trainer.Settings(t, t.TempDir(), fmt.Sprint("data.train_limit=", limit), "data.batch_size=20")
+		_, err := trainer.Run(trainer.EndsAfter(6), cfg, trainer.Quiet())
+		require.ErrorIs(t, err, trainer.ErrInterrupted)
+		before := rows(t, folder(cfg))
+		trainer.Apart(t, func() {
+			_, err = trainer.Run(context.Background(), cfg, trainer.Quiet())
+		}, torch.CPU, torch.CPU)
+		if refused {
+			require.ErrorContains(t, err, "was trained in 3 steps an epoch, and on what run.device is now they would be 2")
+			assert.Equal(t, before, rows(t, folder(cfg)))
+			run(t, cfg)
+		}
+		if !refused {
+			require.NoError(t, err)
+		}
+		assert.FileExists(t, filepath.Join(folder(cfg), "DONE"))
+	}
 }

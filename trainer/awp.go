@@ -80,21 +80,21 @@ func (m *member) look(o *objective, in inputs, total int) (err error) {
 func (p *pipeline) perturbedGradient(o *objective, parts func(id int) part) error {
 	t, lead := p.team, p.team.members[0]
 	own := make([]inputs, len(t.members))
-	each := func(f func(m *member, in inputs) error) error {
-		return t.each(func(m *member) error {
+	part := func(f func(m *member, in inputs) error) func(*member) error {
+		return func(m *member) error {
 			if len(parts(m.id).index) == 0 {
 				m.s.ScaleList_(m.grads, 0)
 				return nil
 			}
 			return f(m, own[m.id])
-		})
+		}
 	}
 	defer func() { // not by each, which would begin anew from member 0's statistics
 		for _, m := range t.members {
 			_ = onOwn(m, func() error { m.s.Free(own[m.id].list()...); return nil })
 		}
 	}()
-	err := each(func(m *member, _ inputs) error {
+	err := t.each(part(func(m *member, _ inputs) error {
 		of := parts(m.id)
 		in := m.prepare(o, p.train, of)
 		m.fetch(p.train, of.next)
@@ -102,13 +102,13 @@ func (p *pipeline) perturbedGradient(o *objective, parts func(id int) part) erro
 		own[m.id] = in
 		m.cast(o, func() { m.perturb(o, in) })
 		return m.look(o, in, of.total)
-	})
+	}))
 	if err != nil {
 		return err
 	}
 	t.sumGradients()
 	o.awp.apply(lead.s)
-	err = each(func(m *member, in inputs) error { return m.learn(o, in, parts(m.id).total, true) })
+	err = t.further(part(func(m *member, in inputs) error { return m.learn(o, in, parts(m.id).total, true) }))
 	o.awp.restore(lead.s)
 	return err
 }

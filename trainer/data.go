@@ -1,6 +1,8 @@
 package trainer
 
 import (
+	"slices"
+
 	"go.uber.org/zap"
 
 	torch "rapt/cgo"
@@ -79,9 +81,9 @@ var roomFor = func(dev torch.Device) int64 {
 // logStreams says which sets stay in the host's memory.
 func (p *pipeline) logStreams() {
 	for name, d := range map[string]*images{"training": p.train, "validation": p.val, "test": p.test} {
-		if d.host != nil {
+		if slices.ContainsFunc(p.team.members, func(m *member) bool { return m.sets[d].host != nil }) {
 			p.log.Info("the "+name+" images do not fit the device's memory: they stay with the host and are sent batch by batch",
-				zap.Int("megabytes", d.host.N*d.host.Size()>>20))
+				zap.Int("images", d.n))
 		}
 	}
 }

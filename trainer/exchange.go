@@ -57,15 +57,20 @@ func (m *member) exchanges() {
 	x := &exchange{takes: slices.Concat(m.params, state), gives: slices.Concat(m.grads, state)}
 	x.down, x.up = newParcel(m.s, x.takes), newParcel(m.s, x.gives)
 	m.own = x
+	m.s.Synchronize() // before member 0 writes there
 }
 
-// around is f between the member's taking of what came and its laying out of what goes.
-func (x *exchange) around(f func(*member) error) func(*member) error {
+// around is f between the member's taking of what came, or of the weights in it alone, and its laying out of what goes.
+func (x *exchange) around(f func(*member) error, weights bool) func(*member) error {
 	if x == nil {
 		return f
 	}
 	return func(m *member) error {
-		m.s.CopyLists_(x.takes, x.down.parts)
+		n := len(x.takes)
+		if weights {
+			n = len(m.params)
+		}
+		m.s.CopyLists_(x.takes[:n], x.down.parts[:n])
 		if err := f(m); err != nil {
 			return err
 		}

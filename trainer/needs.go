@@ -14,7 +14,7 @@ import (
 
 // Needs is what a run takes of the machine, in bytes, estimated from its config.
 type Needs struct {
-	Device torch.Device
+	Device string             // or several
 	Memory metrics.PlanMemory // the device's, in the stage that takes most; the data and libtorch come on top
 	Disk   int64              // the checkpoints of all stages
 }
@@ -26,7 +26,7 @@ func NeedsOf(ctx context.Context, cfg *config.Config) (n Needs, err error) {
 	if err != nil {
 		return n, err
 	}
-	n.Device = devices[0]
+	n.Device = NamesOf(devices)
 	err = gather(devices, cfg.Run.Threads(), p.build, func(t *team) error {
 		p.team = t
 		cost, err := models.Cost(t.members[0].model)

@@ -21,7 +21,7 @@ func TestDiskNeeded(t *testing.T) {
 			cfg := Settings(t, t.TempDir(), sets...)
 			needs, err := NeedsOf(context.Background(), cfg)
 			require.NoError(t, err)
-			assert.Equal(t, "cpu", needs.Device.String())
+			assert.Equal(t, "cpu", needs.Device)
 			assert.Positive(t, needs.Memory.Total)
 			_, err = Run(context.Background(), cfg, Quiet())
 			require.NoError(t, err)

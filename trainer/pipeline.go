@@ -157,8 +157,8 @@ func (p *pipeline) ready() ([]torch.Device, error) {
 	if err != nil {
 		return nil, c.Errorf("run.device", "%v", err)
 	}
-	if n := len(devices); n > 1 && c.Data.BatchSize < 2*n {
-		return nil, c.Errorf("data.batch_size", "data.batch_size is %d: %d GPUs share a batch, and each needs two images of it at least", c.Data.BatchSize, n)
+	if n, batch := len(devices), p.largestBatch(); n > 1 && batch < 2*n {
+		return nil, c.Errorf("data.batch_size", "batches have %d images: %d GPUs share them, and each needs two at least", batch, n)
 	}
 	if err := torch.SetTF32(c.Run.Precision == "tf32"); err != nil {
 		return nil, err

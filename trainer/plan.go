@@ -163,7 +163,7 @@ func (p *pipeline) time(ctx context.Context, section string) (t timing, err erro
 	last := alone.Prune.Step(alone.Prune.Steps.N() - 1)
 	alone.Prune.Ratio, alone.Prune.Ratios, alone.Prune.Steps = last.Ratio, last.Ratios, config.Steps{}
 	err = WithProbe(&alone, ProbeOptions{Stage: section, Input: p.spec.Input}, func(b *Probe) error {
-		t.device = b.Device().String()
+		t.device = NamesOf(b.p.team.devices())
 		warm, timed := 1, 3
 		if b.Device().IsCUDA() {
 			warm = WarmSteps

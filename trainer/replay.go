@@ -16,6 +16,7 @@ func (t *team) useNoise(shape ...int64) error {
 		if err := onOwn(m, func() error {
 			if t.apart {
 				m.noise = m.s.Zeros(shape...)
+				m.s.Synchronize() // before member 0 writes there
 			} else {
 				m.noise = m.s.Borrow(lead.noise)
 			}

@@ -52,7 +52,8 @@ type progress struct {
 	Stage      string               `json:"stage"`
 	Epoch      int                  `json:"epoch"` // epochs ended
 	Step       int                  `json:"step"`  // steps of the next epoch done
-	Loss       float64              `json:"loss"`  // sums over those steps
+	EpochSteps int                  `json:"steps_per_epoch,omitempty"`
+	Loss       float64              `json:"loss"` // sums over those steps
 	Right      float64              `json:"right"`
 	Clean      float64              `json:"clean"` // adversarial stages: accuracy on the last logged step's images as they are
 	Steps      int64                `json:"optimizer_steps"`
@@ -156,7 +157,7 @@ func (p *pipeline) begin(st *stage) error {
 		}
 		p.log.Info("going on", zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch+1), zap.Int("step", st.saved.Step))
 	} else {
-		st.saved = progress{Stage: st.name, Best: -1}
+		st.saved = progress{Stage: st.name, Best: -1, EpochSteps: p.stepsPerEpoch()}
 		p.log.Info("begins", zap.String("stage", st.name), zap.Int("epochs", st.conf.Epochs))
 	}
 	if st.masks != nil {
@@ -357,7 +358,7 @@ func (p *pipeline) logStep(st *stage, ids []int64, epoch, steps int) error {
 	values := map[string]float64{"train/loss": st.saved.Loss / seen, accuracyName(st): st.saved.Right / seen,
 		"train/lr": learningRate(st.conf, epoch, float64(st.saved.Step-1)/float64(steps))}
 	if !st.target.natural() {
-		clean, err := p.team.members[0].cleanAccuracy(p.train, ids)
+		clean, err := p.cleanAccuracy(ids)
 		if err != nil {
 			return err
 		}

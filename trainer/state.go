@@ -36,6 +36,10 @@ func (p *pipeline) resumePoint(st *stage) (int64, error) {
 	if err := json.Unmarshal(info, &st.saved); err != nil {
 		return 0, &InputError{fmt.Errorf("%s: its .json is not what rapt wrote: %w", p.run.CheckpointPath(st.name, "last"), err)}
 	}
+	if was, now := st.saved.EpochSteps, p.stepsPerEpoch(); was != 0 && was != now {
+		return 0, p.cfg.Errorf("run.device", "%s was trained in %d steps an epoch, and on what run.device is now they would be %d, since a last batch must have two images for each GPU or worker: as many as before are needed",
+			p.run.Dir, was, now)
+	}
 	return st.offset + int64(st.saved.Epoch*p.stepsPerEpoch()+st.saved.Step) + 1, nil
 }
 

@@ -148,15 +148,32 @@ func (m *member) learn(o *objective, in inputs, total int, meant bool) (err erro
 	return nil
 }
 
-// cleanAccuracy is the share of the images that are right as they are, in evaluation mode.
-func (m *member) cleanAccuracy(d *images, index []int64) (share float64, err error) {
+// right counts the images that are right as they are, in evaluation mode.
+func (m *member) right(d *images, index []int64) (n float64, err error) {
 	m.s.NoGrad(func() {
 		m.s.Do(func() {
 			x, y := m.batch(d, index)
-			share, err = m.model.Forward(x, nn.Eval).Argmax(1).Eq(y).Sum().Item()
+			n, err = m.model.Forward(x, nn.Eval).Argmax(1).Eq(y).Sum().Item()
 		})
 	})
-	return share / float64(len(index)), err
+	return n, err
+}
+
+// cleanAccuracy is that of a step's images as they are. Member 0 takes no more of them at once than its part of the step.
+func (p *pipeline) cleanAccuracy(ids []int64) (float64, error) {
+	pieces := 1
+	if p.team.apart {
+		pieces = len(p.team.members)
+	}
+	right := 0.0
+	for i := range pieces {
+		n, err := p.team.members[0].right(p.train, shard(ids, i, pieces))
+		if err != nil {
+			return 0, err
+		}
+		right += n
+	}
+	return right / float64(len(ids)), nil
 }
 
 // mixup blends each image and its one-hot label with those of another of the shard, by a share drawn from

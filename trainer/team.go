@@ -211,10 +211,15 @@ func (m *member) run(f func(*member) error) (err error) {
 
 // each runs f on every member at once and waits for all; the error is that of the first member that has one. All begin from member 0's weights
 // and statistics: what the others' have become is lost unless reduce came before.
-func (t *team) each(f func(*member) error) error {
+func (t *team) each(f func(*member) error) error { return t.all(f, false) }
+
+// further is each in the middle of a step: all take member 0's weights, and go on from their own statistics.
+func (t *team) further(f func(*member) error) error { return t.all(f, true) }
+
+func (t *team) all(f func(*member) error, weights bool) error {
 	t.send()
 	for _, m := range t.members[1:] {
-		m.work <- m.own.around(f)
+		m.work <- m.own.around(f, weights)
 	}
 	err := t.members[0].run(f)
 	for _, m := range t.members[1:] {

@@ -42,6 +42,7 @@ struct Before {
   c10::DeviceType device;
   bool on;
   at::ScalarType to;
+  bool cache;
 };
 thread_local std::vector<Before> regions;
 }  // namespace
@@ -62,7 +63,10 @@ CT_API char *ct_autocast_begin(int dev, int dtype) {
     const auto d = device(dev, 0).type();
     const auto to = scalar_type(dtype);
     TORCH_CHECK(to == at::kBFloat16 || (to == at::kHalf && d == c10::kCUDA), "no arithmetic in ", to, " on this device");
-    regions.push_back({d, enabled(d), type(d)});
+    regions.push_back({d, enabled(d), type(d), at::autocast::is_autocast_cache_enabled()});
+    // libtorch's cache of short weights is one for all threads, and emptied by any of them: a weight that is used twice would be cast once or
+    // twice, and its gradients added in another type, as it happens.
+    at::autocast::set_autocast_cache_enabled(false);
     set(d, true, to);
     at::autocast::increment_nesting();
   });
@@ -74,7 +78,7 @@ CT_API char *ct_autocast_end(void) {
     const Before b = regions.back();
     regions.pop_back();
     set(b.device, b.on, b.to);
-    // The weights' short copies are kept while regions last. None may outlive an update of the weights, or a recording.
-    if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+    at::autocast::set_autocast_cache_enabled(b.cache);
+    at::autocast::decrement_nesting();
   });
 }

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <torch/cuda.h>
 
+#include <array>
 #include <limits>
 #include <new>
 #include <optional>
@@ -108,12 +109,15 @@ c10::Device ct::device(int type, int index) {
 
 bool ct::refused_memory() noexcept {
 #ifdef CGOTORCH_CUDA
-  static std::atomic<int64_t> seen{0};
+  static std::array<std::atomic<int64_t>, 64> seen{};  // by device: several threads may run out at once, each of its own
   int64_t now = 0;
+  size_t at = 0;
   ct_free_string(guard([&] {
-    for (int i = 0; i < device_count(); i++) now += c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(i)).num_ooms;
+    const auto d = c10::cuda::current_device();
+    at = static_cast<size_t>(d);
+    now = c10::cuda::CUDACachingAllocator::getDeviceStats(d).num_ooms;
   }));
-  return now > seen.exchange(now);
+  return at < seen.size() && now > seen[at].exchange(now);
 #else
   return false;
 #endif

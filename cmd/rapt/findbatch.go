@@ -33,8 +33,8 @@ type batchReport struct {
 	Stopped     string       `json:"stopped"`   // why no larger one was tried
 }
 
-// The largest batches to try, where memory does not end it before, and the smallest where the config's own does not fit: batch norm
-// needs two images.
+// The largest batches to try, where memory does not end it before, and the smallest for each GPU where the config's own does not fit: batch
+// norm needs two images.
 const (
 	smallest  = 2
 	mostOnCPU = 8192
@@ -46,11 +46,11 @@ const batchTime = 2 * time.Minute
 
 // batchSearch doubles the batch until something stops it.
 type batchSearch struct {
-	first, most int
-	memory      int64         // what may be used, 0 is not known
-	used        int64         // before the first
-	time        time.Duration // for one size, 0 is any
-	try         func(batch int) (batchTrial, error)
+	first, least, most int
+	memory             int64         // what may be used, 0 is not known
+	used               int64         // before the first
+	time               time.Duration // for one size, 0 is any
+	try                func(batch int) (batchTrial, error)
 }
 
 func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error {
@@ -58,7 +58,7 @@ func (a *app) findBatch(ctx context.Context, cfg *config.Config, most int) error
 	if err != nil {
 		return cfg.Errorf("run.device", "%v", err)
 	}
-	s := batchSearch{first: 32, most: mostOnGPU, try: func(batch int) (batchTrial, error) {
+	s := batchSearch{first: 32, least: smallest * len(devices), most: mostOnGPU, try: func(batch int) (batchTrial, error) {
 		if isTerminal(a.err) {
 			fmt.Fprintf(a.err, "batches of %d\n", batch)
 		}
@@ -127,7 +127,7 @@ func (s batchSearch) run() (*batchReport, error) {
 		t, err := s.try(batch)
 		for ; errors.Is(err, torch.ErrOutOfMemory); t, err = s.try(batch) {
 			r.Stopped = fmt.Sprintf("batches of %d do not fit into the memory", batch)
-			if len(r.Trials) > 0 || batch <= smallest {
+			if len(r.Trials) > 0 || batch/2 < s.least {
 				break
 			}
 			batch /= 2 // the config's own size is too large: down to what fits

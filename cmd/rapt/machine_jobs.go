@@ -36,7 +36,7 @@ func (m *machine) needs(ctx context.Context, cfg *config.Config) (*runNeeds, err
 		m.add(stateProblem, "config", "mend what the run would be refused for", "%v", err)
 		return nil, nil
 	}
-	m.Needs = &runNeeds{Device: n.Device.String(), Memory: n.Memory.Total, Fixed: n.Memory.Total - n.Memory.Activations, Disk: n.Disk}
+	m.Needs = &runNeeds{Device: n.Device, Memory: n.Memory.Total, Fixed: n.Memory.Total - n.Memory.Activations, Disk: n.Disk}
 	m.add(stateOK, "config", "", "%s: nothing that a run would be refused for", cfg.Run.Name)
 	return m.Needs, nil
 }
