@@ -10,6 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"unicode/utf8"
 
 	"rapt/trainer/checkpoint"
@@ -22,6 +24,7 @@ type Kind int
 const (
 	YAML    Kind = iota // text: a config
 	PyTorch             // a checkpoint written by torch.save
+	ONNX                // told by the file's name: its content has no mark
 )
 
 // pickledMagic begins torch.save's files of before PyTorch 1.6: a pickle of the number 0x1950a86a20f9469cfc6c, by protocol 0, 1, or 2 and above.
@@ -41,6 +44,8 @@ func KindOf(path string) (Kind, error) {
 	}
 	head = head[:n]
 	switch {
+	case strings.EqualFold(filepath.Ext(path), ".onnx"):
+		return ONNX, nil
 	case n == 0:
 		return 0, badInput(path, "is empty; a YAML config or a PyTorch checkpoint is needed")
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")), isLegacy(head):

@@ -10,11 +10,12 @@ import (
 
 // Spec names a network.
 type Spec struct {
-	Arch      string    // one of Names
+	Arch      string    // one of Names, or Custom
 	Width     int       // the width multiplier w, for networks that have one; 0 means 1
 	Init      string    // one of nn.Inits; empty means default
 	Classes   int       // at least 2
 	Input     [3]int64  // [C, H, W] of one image; zero means the architecture's usual
+	Graph     string    // of a custom network: its Graph's Text
 	Mean, Std []float64 // per channel: the network sees (pixels - Mean) / Std; empty means the pixels as they are
 
 	// Channels that are left of a layer, by its name, where some were taken out: see Compact. The others have theirs.

@@ -110,6 +110,9 @@ func Check(sp Spec) error {
 
 // find is the architecture that a spec means, and puts the spec's width and input where they were left out.
 func find(sp *Spec) (a architecture, err error) {
+	if sp.Arch == Custom {
+		return sp.custom()
+	}
 	forms, ok := architectures[sp.Arch]
 	if !ok {
 		return a, fmt.Errorf("unknown architecture %q%s: want one of %s", sp.Arch, nearest(sp.Arch), strings.Join(Names(), ", "))
@@ -133,6 +136,27 @@ func find(sp *Spec) (a architecture, err error) {
 		return a, fmt.Errorf("%d classes are too few: want at least 2", sp.Classes)
 	}
 	return a, sp.checkNormalisation()
+}
+
+// custom is the architecture of the spec's graph.
+func (sp *Spec) custom() (a architecture, err error) {
+	g, err := ParseGraph(sp.Graph)
+	if err != nil {
+		return a, err
+	}
+	classes, err := g.Classes()
+	switch {
+	case err != nil:
+		return a, err
+	case sp.Input != ([3]int64{}) && sp.Input != g.Input:
+		return a, fmt.Errorf("the network takes images of %s, not of %s", size(g.Input), size(sp.Input))
+	case sp.Classes != classes:
+		return a, fmt.Errorf("the network tells %d classes apart, not %d", classes, sp.Classes)
+	case sp.Width > 1:
+		return a, fmt.Errorf("a custom network has no width multiplier: leave model.width out")
+	}
+	sp.Input, sp.Width = g.Input, 1
+	return architecture{input: g.Input, make: func(s *torch.Session, _ Spec) nn.Module { return g.module(s) }}, sp.checkNormalisation()
 }
 
 func (a architecture) takes(in [3]int64) bool {

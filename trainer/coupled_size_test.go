@@ -65,7 +65,7 @@ func TestCoupledFiltersCanBeTakenOut(t *testing.T) {
 func onDrawn(t *testing.T, f func(p *pipeline), sets ...string) {
 	p := &pipeline{cfg: Settings(t, t.TempDir(), sets...), log: zap.NewNop(), progress: metrics.NewProgress(io.Discard, false)}
 	require.NoError(t, p.architecture(probeClasses, models.InputsOf(p.cfg.Model.Arch)[0]))
-	set := drawn(1, 40, p.spec.Input)
+	set := drawn(1, 40, p.spec.Input, probeClasses)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
 	devices, err := p.ready()
 	require.NoError(t, err)

@@ -34,11 +34,14 @@ type Imported struct {
 	Notes      []string `json:"notes"`      // what was left out, guessed or filled in, a sentence each
 }
 
-// ImportModel writes a PyTorch checkpoint as one of rapt, which eval, sparsity, predict and model.load take. Tensors must be those of
+// ImportModel writes a PyTorch checkpoint, or an ONNX model, as a checkpoint of rapt, which eval, sparsity, predict and model.load take. Tensors must be those of
 // the network, by name and shape; nothing is written where they are not.
 func ImportModel(o ImportOptions) (*Imported, error) {
 	if o.Dataset != "" && !slices.Contains(datasets.Names(), o.Dataset) {
 		return nil, &InputError{fmt.Errorf("there is no data set %q: %s are known", o.Dataset, strings.Join(datasets.Names(), ", "))}
+	}
+	if strings.EqualFold(filepath.Ext(o.Path), ".onnx") {
+		return importONNX(o)
 	}
 	d, err := importer.ReadPyTorch(o.Path)
 	if err != nil {

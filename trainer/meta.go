@@ -37,6 +37,9 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 	if a := p.attack; c.Evaluate.StepSize == 0 && a.Epsilon == epsilon {
 		meta["adversary"] = fmt.Sprintf("pgd-%d=%s", a.Steps, float(a.StepSize)) // what an attack of that name steps by, asked for or not
 	}
+	if p.spec.Graph != "" {
+		meta["graph"] = p.spec.Graph
+	}
 	if len(p.spec.Mean) > 0 { // the network sees (pixels - mean) / std
 		meta["mean"], meta["std"] = joined(p.spec.Mean, float), joined(p.spec.Std, float)
 	}
@@ -130,6 +133,7 @@ func (d *described) optional() map[string]func(string) error {
 			}
 			return err
 		},
+		"graph":    func(v string) error { d.spec.Graph = v; return nil },
 		"channels": func(v string) (err error) { d.spec.Channels, err = readChannels(v); return },
 		"mean":     func(v string) (err error) { d.spec.Mean, err = readFloats(v); return },
 		"std":      func(v string) (err error) { d.spec.Std, err = readFloats(v); return },

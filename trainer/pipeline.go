@@ -136,6 +136,12 @@ func shapeOf(set *datasets.Set) [3]int64 { return [3]int64{int64(set.C), int64(s
 func (p *pipeline) architecture(classes int, input [3]int64) error {
 	m, d := p.cfg.Model, p.cfg.Data
 	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes, Input: input, Mean: float64s(d.Mean), Std: float64s(d.Std)}
+	if m.Arch == models.Custom {
+		var err error
+		if p.spec.Graph, err = graphOf(p.cfg); err != nil {
+			return err
+		}
+	}
 	if n := int(input[0]); len(d.Mean) > 0 && len(d.Mean) != n {
 		return p.cfg.Errorf("data.mean", "data.mean holds %d numbers, but the images have %d channels: one for each is needed", len(d.Mean), n)
 	}
@@ -143,6 +149,18 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 		return p.cfg.Errorf("model.arch", "%v", err)
 	}
 	return nil
+}
+
+// graphOf is the custom network that the config's model.load describes.
+func graphOf(cfg *config.Config) (string, error) {
+	if cfg.Model.Load == "" {
+		return "", cfg.Errorf("model.arch", "model.arch is custom, which is the network that a checkpoint describes: model.load must name that one, as rapt import makes it of an ONNX model")
+	}
+	meta, _, err := checkpoint.ReadHeader(cfg.Model.Load)
+	if err == nil && meta["graph"] == "" {
+		err = cfg.Errorf("model.load", "model.load %s describes no network of its own: it is a %.80q, which model.arch has to name", cfg.Model.Load, meta["arch"])
+	}
+	return meta["graph"], err
 }
 
 // searching lets cuDNN choose by timing, unless the run is deterministic: that can come out otherwise the next time.

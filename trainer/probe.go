@@ -33,7 +33,7 @@ type Probe struct {
 	sets  map[int]*images // of Evaluate, by their number
 }
 
-// probeClasses is what the drawn images have.
+// probeClasses is how many the drawn images have, where the network does not say.
 const probeClasses = 10
 
 // WithProbe sets up a stage of cfg as Run does, on drawn images of the shape that the network takes, and hands it to f.
@@ -43,14 +43,27 @@ func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 	if o.Input == ([3]int64{}) {
 		o.Input = usualInput(cfg)
 	}
-	if err := p.architecture(probeClasses, o.Input); err != nil {
+	classes := probeClasses
+	if cfg.Model.Arch == models.Custom {
+		graph, err := graphOf(cfg)
+		if err != nil {
+			return err
+		}
+		g, err := models.ParseGraph(graph)
+		if err != nil {
+			return cfg.Errorf("model.load", "model.load %s: %v", cfg.Model.Load, err)
+		}
+		o.Input = g.Input
+		classes, _ = g.Classes() // has been looked at
+	}
+	if err := p.architecture(classes, o.Input); err != nil {
 		return err
 	}
 	n := o.Images
 	if n <= 0 {
 		n = 2 * cfg.Data.BatchSize
 	}
-	set := drawn(cfg.Run.Seed, n, p.spec.Input)
+	set := drawn(cfg.Run.Seed, n, p.spec.Input, classes)
 	p.parts = &datasets.Parts{Train: set, Validation: set, Test: set}
 	devices, err := p.ready()
 	if err != nil {
@@ -138,7 +151,7 @@ func (b *Probe) Evaluate(n int) error {
 	d := b.sets[n]
 	if d == nil {
 		var err error
-		if d, err = p.team.upload(drawn(p.cfg.Run.Seed, n, p.spec.Input)); err != nil {
+		if d, err = p.team.upload(drawn(p.cfg.Run.Seed, n, p.spec.Input, p.spec.Classes)); err != nil {
 			return err
 		}
 		b.sets[n] = d
@@ -151,7 +164,7 @@ func (b *Probe) Evaluate(n int) error {
 func (b *Probe) Device() torch.Device { return b.p.team.members[0].s.Device() }
 
 // drawn is a set of n images of an input shape: each class a pattern of its own, under noise.
-func drawn(seed uint64, n int, in [3]int64) *datasets.Set {
+func drawn(seed uint64, n int, in [3]int64, classes int) *datasets.Set {
 	size := int(in[0] * in[1] * in[2])
 	rng := rand.New(rand.NewPCG(seed, uint64(size)))
 	bytes := func(n int) []byte {
@@ -161,11 +174,11 @@ func drawn(seed uint64, n int, in [3]int64) *datasets.Set {
 		}
 		return out
 	}
-	patterns := bytes(probeClasses * size)
-	set := &datasets.Set{Name: "drawn", N: n, C: int(in[0]), H: int(in[1]), W: int(in[2]), Classes: probeClasses,
+	patterns := bytes(classes * size)
+	set := &datasets.Set{Name: "drawn", N: n, C: int(in[0]), H: int(in[1]), W: int(in[2]), Classes: classes,
 		Pixels: bytes(n * size), Labels: make([]uint16, n)}
 	for i := range set.Labels {
-		class := i % probeClasses
+		class := i % classes
 		set.Labels[i] = uint16(class)
 		for j, v := range patterns[class*size : (class+1)*size] {
 			at := i*size + j

@@ -229,6 +229,9 @@ func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, mo
 	if arch := meta["arch"]; arch != "" && arch != spec.Arch {
 		return &InputError{fmt.Errorf("%s holds a %.80q, not a %q", path, arch, spec.Arch)}
 	}
+	if meta["graph"] != spec.Graph {
+		return &InputError{fmt.Errorf("%s describes another network of its own than the one that is trained", path)}
+	}
 	if w := meta["width"]; w != "" && w != strconv.Itoa(spec.Width) {
 		return &InputError{fmt.Errorf("%s holds a %s of width %.80q, not %d", path, spec.Arch, w, spec.Width)}
 	}

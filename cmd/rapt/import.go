@@ -19,15 +19,17 @@ import (
 func (a *app) importCommand() *cobra.Command {
 	var o trainer.ImportOptions
 	cmd := &cobra.Command{
-		Use:   "import MODEL.pt|CONFIG.yaml",
-		Short: "Turn a PyTorch checkpoint, or a config of the original project, into one of rapt",
+		Use:   "import MODEL.pt|NET.onnx|CONFIG.yaml",
+		Short: "Turn a PyTorch checkpoint, an ONNX model, or a config of the original project into one of rapt",
 		Long: `Reads a checkpoint of torch.save, a state dict or a dictionary that holds one, and writes it as safetensors with what rapt eval needs.
-Or reads a config of yeshaokai/Robustness-Aware-Pruning-ADMM and writes it as one of rapt, to --out or standard output. Which of the two it is,
+Or reads an ONNX model, by the ending .onnx, as a network of your own, which model.arch: custom trains from there.
+Or reads a config of yeshaokai/Robustness-Aware-Pruning-ADMM and writes it as one of rapt, to --out or standard output. Which it is,
 the file's content tells. Nothing in a file is executed. What could not be carried over is said on standard error.`,
 		Example: `  rapt import lenet_adv_retrained.pt --out lenet.safetensors && rapt eval lenet.safetensors
   rapt import checkpoint.pth --arch resnet18_adv --width 16 --dataset cifar10
+  rapt import net.onnx --dataset cifar10 && rapt run my.yaml --set model.arch=custom --set model.load=net.safetensors
   rapt import config.yaml --out mnist.yaml && rapt plan mnist.yaml`,
-		Args: positional("MODEL.pt or CONFIG.yaml"),
+		Args: positional("MODEL.pt, NET.onnx or CONFIG.yaml"),
 		RunE: a.body(func(cmd *cobra.Command, args []string) error {
 			o.Path = args[0]
 			if err := firstError(given(cmd, "width", o.Width < 1, "at least 1"), checkImportOut(&o.Out)); err != nil {
@@ -40,10 +42,14 @@ the file's content tells. Nothing in a file is executed. What could not be carri
 			if kind == importer.PyTorch {
 				return a.importModel(o)
 			}
+			what := map[importer.Kind]string{importer.ONNX: "an ONNX model", importer.YAML: "a config"}[kind]
 			for _, flag := range []string{"arch", "width"} {
 				if cmd.Flags().Changed(flag) {
-					return usagef("--%s is for checkpoints, and %s is a config", flag, o.Path)
+					return usagef("--%s is for checkpoints, and %s is %s", flag, o.Path, what)
 				}
+			}
+			if kind == importer.ONNX {
+				return a.importModel(o)
 			}
 			return a.importConfig(o)
 		}),

@@ -82,7 +82,7 @@ func TestImportRefuses(t *testing.T) {
 	hostile := write(t, "hostile.pt", magic+"cos\nsystem\n(S'touch "+owned+"'\ntR.")
 	lr := write(t, "lr.yaml", strings.Replace(string(must(os.ReadFile(oldConfig))), " lr: 0.01\n", " lr: 0\n", 1))
 	for line, says := range map[string]string{
-		"import":                              "import needs a MODEL.pt or CONFIG.yaml",
+		"import":                              "import needs a MODEL.pt, NET.onnx or CONFIG.yaml",
 		"import " + hostile:                   "os.system is not allowed here",
 		"import " + hostile + ".none":         "cannot be read: no such file",
 		"import " + oldConfig + " --arch x":   "--arch is for checkpoints",

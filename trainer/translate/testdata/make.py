@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+"""Make the ONNX models of this folder, with images and what PyTorch computes of them.
+
+    python3 make.py        (written by PyTorch 1.13's torch.onnx.export, and onnx 1.12)
+"""
+import json
+import os
+
+import onnx
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+KEEP = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}  # batch norms stay
+OPEN = {"dynamic_axes": {"images": {0: "N"}, "logits": {0: "N"}}}
+
+
+class Plain(nn.Module):
+    """Older code's ways: functional layers, view by the batch's size, dropout, log-softmax."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 4, 5), nn.Conv2d(4, 8, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(8 * 3 * 3, 16), nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.relu(F.max_pool2d(self.conv2(x), 2, 2, 0))
+        x = F.relu(self.fc1(x.view(x.size(0), -1)))
+        return F.log_softmax(self.fc2(F.dropout(x, training=self.training)), dim=1)
+
+
+class Block(nn.Module):
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + self.shortcut(x))
+
+
+class Residual(nn.Module):
+    """Normalises its images, adds, and ends in a mean over the maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1))
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4)
+        self.layer1, self.layer2 = Block(4, 4, 1), Block(4, 8, 2)
+        self.linear = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        return self.linear(self.layer2(self.layer1(x)).mean([2, 3]))
+
+
+class Others(nn.Module):
+    """Depthwise, ReLU6, squeeze and excite, split and join, batch norm of a list, a linear layer as a product."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(),
+                                      nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False), nn.BatchNorm2d(8, eps=1e-3), nn.SiLU())
+        self.squeeze, self.excite = nn.Conv2d(8, 2, 1), nn.Conv2d(2, 8, 1)
+        self.side = nn.Conv2d(4, 6, 3, padding=2, dilation=2)
+        self.fc1, self.norm = nn.Linear(10, 12, bias=False), nn.BatchNorm1d(12)
+        self.out, self.shift = nn.Parameter(torch.randn(12, 5) / 4), nn.Parameter(torch.randn(5))
+
+    def forward(self, x):
+        x = self.features(x)
+        x = x * torch.sigmoid(self.excite(F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 1)))))
+        a, b = x.chunk(2, dim=1)
+        x = torch.cat([a, torch.tanh(self.side(b))], 1)
+        x = torch.flatten(F.adaptive_avg_pool2d(x, 1), 1)
+        return torch.matmul(F.relu(self.norm(self.fc1(x))), self.out) + self.shift
+
+
+def main():
+    for name, make, shape, options in [
+        ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
+        ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+    ]:
+        torch.manual_seed(3)
+        model = make()
+        with torch.no_grad():
+            for m in model.modules():  # statistics that are not those of the beginning
+                if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                    m.running_mean.normal_(0, 0.3)
+                    m.running_var.uniform_(0.5, 2)
+                    m.weight.uniform_(0.5, 1.5)
+                    m.bias.normal_(0, 0.2)
+        model.eval()
+        x = torch.rand(2, *shape)
+        torch.onnx.export(model, x[:1], name + ".onnx", input_names=["images"], output_names=["logits"], **options)
+        with torch.no_grad():
+            y = model(x)
+        with open(name + ".json", "w") as f:
+            json.dump({"images": [round(float(v), 7) for v in x.flatten()], "logits": y.flatten().tolist(), "names": sorted(model.state_dict())}, f)
+    beside = "plain.weights"  # as exporters write large models
+    if os.path.exists(beside):
+        os.remove(beside)
+    onnx.save(onnx.load("plain.onnx"), "plain-beside.onnx", save_as_external_data=True, location=beside, size_threshold=0)
+
+
+if __name__ == "__main__":
+    main()
