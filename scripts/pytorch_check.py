@@ -15,6 +15,7 @@ unless they are given. Prints one JSON object; accuracies are fractions.
 """
 import argparse
 import gzip
+import importlib.util
 import json
 import os
 import re
@@ -133,9 +134,24 @@ class Normalised(nn.Module):
         return self.model((x - self.mean) / self.std)
 
 
-def load(path, arch=None):
+def own(module, state):
+    """Makes the class CLASS of FILE.py:CLASS, a network of the user's, with the checkpoint's tensors. Its own buffers, such as a mean, stay."""
+    path, _, name = module.rpartition(":")
+    spec = importlib.util.spec_from_file_location("own_network", path)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    model = getattr(made, name)()
+    lacks, beyond = model.load_state_dict(state, strict=False)
+    if beyond or set(lacks) & dict(model.named_parameters()).keys():
+        sys.exit(f"pytorch_check: {module} and the checkpoint are two networks: it lacks {beyond}, the checkpoint {lacks}")
+    return model
+
+
+def load(path, arch=None, module=None):
     """Returns the checkpoint's model in evaluation mode, its metadata and the state dict."""
     state, meta = read_safetensors(path)
+    if module:
+        return own(module, state).eval().requires_grad_(False), meta, state
     model = build(arch or meta.get("arch", ""), state)
     model.load_state_dict(state, strict=True)
     for q in model.parameters():
@@ -195,6 +211,7 @@ def main():
     p.add_argument("checkpoint")
     p.add_argument("--data", required=True, help="folder with the MNIST test files, or a file of rapt predict --images")
     p.add_argument("--arch", help="lenet, lenet_bn, lenet_adv, resnet18 or resnet18_adv; default: what the checkpoint says")
+    p.add_argument("--module", help="FILE.py:CLASS, of a network of your own")
     p.add_argument("--eps", type=number, help="such as 0.3 or 8/255")
     p.add_argument("--step", type=number)
     p.add_argument("--steps", type=int)
@@ -206,7 +223,7 @@ def main():
     if a.threads:
         torch.set_num_threads(a.threads)
 
-    model, meta, state = load(a.checkpoint, a.arch)
+    model, meta, state = load(a.checkpoint, a.arch, a.module)
     eps, step, steps = attack_of(meta, a)
 
     images, labels = read_test(a.data)
