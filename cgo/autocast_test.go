@@ -2,6 +2,7 @@ package torch_test
 
 import (
 	"math"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -127,4 +128,43 @@ func TestAutocastRefuses(t *testing.T) {
 		require.Panics(t, func() { s.Autocast(torch.BFloat16, func() { panic("x") }) })
 		require.Equal(t, torch.Float32, s.Ones(2, 2).MatMul(s.Ones(2, 2)).DType())
 	})
+}
+
+// A weight that is used twice in a region has one gradient, whatever regions another session begins and ends meanwhile: from libtorch 2 on all
+// threads share what it would keep of weights.
+func TestAutocastOfAnotherSession(t *testing.T) {
+	stop := make(chan struct{})
+	var other sync.WaitGroup
+	defer other.Wait()
+	defer close(stop)
+	other.Go(func() {
+		_ = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			for {
+				select {
+				case <-stop:
+					return nil
+				default:
+					s.Autocast(torch.BFloat16, func() {})
+				}
+			}
+		})
+	})
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		gradient := func() (out []float32) {
+			s.Do(func() {
+				g := s.NewGenerator(1)
+				a, b, w := s.RandN(g, 64, 256), s.RandN(g, 64, 256), s.RandN(g, 128, 256).RequiresGrad_(true)
+				s.Autocast(torch.BFloat16, func() {
+					loss := a.Linear(w, torch.Tensor{}).To(torch.Float32).Tanh().Sum().Add(b.Linear(w, torch.Tensor{}).To(torch.Float32).Tanh().Sum())
+					out, _ = s.Grad(loss, w)[0].Float32s()
+				})
+			})
+			return out
+		}
+		want := gradient()
+		for range 100 {
+			require.Equal(t, want, gradient())
+		}
+		return s.Err()
+	}))
 }
