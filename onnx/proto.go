@@ -1,4 +1,4 @@
-// Package onnx writes networks as ONNX models, from the operations that they are made of (https://onnx.ai; the format is onnx.proto's, of
+// Package onnx writes networks as ONNX models, from the operations that they are made of, and reads such models (https://onnx.ai; the format is onnx.proto's, of
 // which only what is needed is here).
 package onnx
 
