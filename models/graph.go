@@ -28,6 +28,8 @@ type Node struct {
 	Bias   bool    `json:"bias,omitempty"`   // of the same
 	Ints   []int64 `json:"ints,omitempty"`
 	Number float64 `json:"number,omitempty"`
+
+	Momentum float64 `json:"momentum,omitempty"` // of norm: the share of a batch's statistics in the running ones; 0 is 0.1
 }
 
 // Images stands in From for the network's input.
@@ -180,6 +182,9 @@ func (g *Graph) module(s *torch.Session) nn.Module {
 		case "norm":
 			norm := nn.BatchNorm2d(s, shapes[i][0])
 			norm.Eps = n.Number
+			if n.Momentum > 0 {
+				norm.Momentum = n.Momentum
+			}
 			m.layers[i] = norm
 		}
 	}

@@ -27,7 +27,7 @@ var ops = map[string]operation{
 	"sigmoid":    each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Sigmoid() }),
 	"tanh":       each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Tanh() }),
 	"logsoftmax": {1, 0, vector, func(_ Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].LogSoftmax(1) }},
-	"dropout": {1, 0, sameShape, func(n Node, in []torch.Tensor, m nn.Mode) torch.Tensor { // Number: the share that is dropped
+	"dropout": {1, 0, dropoutShape, func(n Node, in []torch.Tensor, m nn.Mode) torch.Tensor { // Number: the share that is dropped
 		if !m.Train || m.Trace != nil {
 			return in[0]
 		}
@@ -67,6 +67,13 @@ func pairs(f func(a, b torch.Tensor) torch.Tensor) operation {
 }
 
 func sameShape(_ Node, in [][]int64) ([]int64, error) { return in[0], nil }
+
+func dropoutShape(n Node, in [][]int64) ([]int64, error) {
+	if !(n.Number >= 0 && n.Number < 1) {
+		return nil, fmt.Errorf("it drops the share %g, and one from 0 to below 1 is needed", n.Number)
+	}
+	return in[0], nil
+}
 
 func vector(_ Node, in [][]int64) ([]int64, error) {
 	if len(in[0]) != 1 {
@@ -122,8 +129,8 @@ func linearShape(n Node, in [][]int64) ([]int64, error) {
 }
 
 func normShape(n Node, in [][]int64) ([]int64, error) {
-	if n.Layer == "" || len(in[0]) != 1 && len(in[0]) != 3 || !(n.Number >= 0 && n.Number < 1) {
-		return nil, fmt.Errorf("a batch norm needs a name, channels and a small number")
+	if n.Layer == "" || len(in[0]) != 1 && len(in[0]) != 3 || !(n.Number >= 0 && n.Number < 1) || !(n.Momentum >= 0 && n.Momentum <= 1) {
+		return nil, fmt.Errorf("a batch norm needs a name, channels, a small number and a momentum of 1 at most")
 	}
 	return in[0], nil
 }

@@ -48,6 +48,9 @@ func (m *graphed) wiring() []wire {
 			all = append(all, out.wire)
 		}
 	}
+	if last := made[len(made)-1].wire; last != nil && (len(last.now().to) > 0 || made[len(made)-1].norm != nil) {
+		return nil
+	}
 	var out []wire
 	for _, w := range all {
 		if w.into == nil {
@@ -73,10 +76,11 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 		return carried{x.wire, m.layers[i].(*nn.BatchNormModule)}, true
 	case "add":
 		y := in[1]
-		if x.wire == nil || y.wire == nil || x.norm != nil || y.norm != nil || m.flat(n.From[0]) || !slices.Equal(m.shapes[n.From[0]], m.shapes[n.From[1]]) {
+		if x.wire == nil || y.wire == nil || x.norm != nil || y.norm != nil || m.flat(n.From[0]) || m.flat(n.From[1]) || !slices.Equal(m.shapes[n.From[0]], m.shapes[n.From[1]]) {
 			return x, false
 		}
-		return carried{wire: join(x.wire.now(), y.wire.now())}, true
+		w, ok := join(x.wire.now(), y.wire.now())
+		return carried{wire: w}, ok
 	case "avgpool":
 		return x, n.Ints[2] == 0 // else a channel is not the same at the borders
 	case "relu", "relu6", "dropout", "maxpool", "globalpool", "flatten":
@@ -120,7 +124,9 @@ func (m *graphed) flat(i int) bool {
 		switch m.Nodes[i].Op {
 		case "flatten":
 			from := m.Nodes[i].From[0]
-			return from == Images || len(m.shapes[from]) == 3 && m.shapes[from][1]*m.shapes[from][2] > 1
+			if from == Images || len(m.shapes[from]) == 3 && m.shapes[from][1]*m.shapes[from][2] > 1 {
+				return true
+			}
 		case "conv", "linear", "add":
 			return false
 		}
@@ -128,15 +134,20 @@ func (m *graphed) flat(i int) bool {
 	return false
 }
 
-// join makes two wires one, whose layers are in the network's order.
-func join(a, b *strung) *strung {
+// join makes two wires one, whose layers are in the network's order. Compact lets a channel that always has the same value be 1 in the first
+// layer, and in depthwise ones, and 0 in the others: so ok is false for what sees such a channel otherwise, which are a sum of a wire with itself,
+// readers of the later wire alone, and depthwise layers beside others.
+func join(a, b *strung) (w *strung, ok bool) {
 	if a == b {
-		return a
+		return a, false
 	}
 	if b.at < a.at {
 		a, b = b, a
 	}
+	if len(b.to) > 0 || slices.ContainsFunc(slices.Concat(a.from, b.from), depthwise) {
+		return a, false
+	}
 	a.from, a.to, a.norms = append(a.from, b.from...), append(a.to, b.to...), append(a.norms, b.norms...)
 	b.into = a
-	return a
+	return a, true
 }

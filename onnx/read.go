@@ -358,7 +358,11 @@ func (t *Tensor) take(kind int64, raw []byte) {
 		}
 		n *= d
 	}
-	if have := int64(len(t.Floats) + len(t.Ints)); have != n {
+	have := int64(len(t.Ints))
+	if kind == typeFloat {
+		have = int64(len(t.Floats))
+	}
+	if have != n || kind == typeFloat && len(t.Ints) > 0 || kind != typeFloat && len(t.Floats) > 0 {
 		t.why = fmt.Errorf("it holds %d numbers where its shape %v wants %d", have, t.Shape, n)
 	}
 }

@@ -62,6 +62,21 @@ func TestCustomNetwork(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A network for images of one's own says so, and is judged once they are given.
+func TestCustomNetworkOfOwnImages(t *testing.T) {
+	first := trainer.Settings(t, t.TempDir(), "admm.epochs=0", "retrain.epochs=0", "pretrain.epochs=1")
+	run(t, first)
+	dir := t.TempDir()
+	model, out := filepath.Join(dir, "net.onnx"), filepath.Join(dir, "net.safetensors")
+	_, err := trainer.Export(trainer.ExportOptions{Path: folder(first), Out: model})
+	require.NoError(t, err)
+	done, err := trainer.ImportModel(trainer.ImportOptions{Path: model, Out: out, Dataset: "image_folder"})
+	require.NoError(t, err)
+	assert.Equal(t, "image_folder", done.Dataset)
+	_, err = trainer.Evaluate(context.Background(), trainer.EvalOptions{Path: out, Console: trainer.Quiet().Console})
+	require.True(t, isInput(err), "%v", err)
+}
+
 // It goes on wherever it was stopped, as long as model.load describes the same network.
 func TestCustomNetworkResumes(t *testing.T) {
 	first := trainer.Settings(t, t.TempDir(), "admm.epochs=0", "retrain.epochs=0", "pretrain.epochs=1")

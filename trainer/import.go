@@ -105,7 +105,7 @@ func (m *Imported) chooseDataset(path string, o *outline) error {
 
 // metadata is what eval needs: the attack is the usual one of the data set, as of a config that leaves it out.
 func (m *Imported) metadata(o ImportOptions, input [3]int64) (map[string]string, error) {
-	text := fmt.Sprintf("{data: {dataset: %s}, model: {arch: %s}, pretrain: {epochs: 1}}", m.Dataset, m.Arch)
+	text := fmt.Sprintf("{data: {dataset: %s, dir: .}, model: {arch: %s}, pretrain: {epochs: 1}}", m.Dataset, m.Arch)
 	c, err := config.Parse([]byte(text), o.Path, nil)
 	if err != nil {
 		return nil, err

@@ -1,8 +1,10 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +29,7 @@ func init() {
 		"Concat": (*translation).concat, "LogSoftmax": (*translation).logSoftmax,
 		"DequantizeLinear": (*translation).dequantise,
 		"Pad":              (*translation).pad, "Split": (*translation).split,
-		"Shape": (*translation).shape, "Gather": (*translation).gather, "Unsqueeze": (*translation).same, "Cast": (*translation).same,
+		"Shape": (*translation).shape, "Gather": (*translation).gather, "Unsqueeze": (*translation).same, "Cast": (*translation).cast,
 	}
 }
 
@@ -156,7 +158,15 @@ func (t *translation) norm(n onnx.Node) error {
 	if !ok {
 		epsilon = 1e-5
 	}
-	return t.layer(n.Out[0], models.Node{Op: "norm", From: []int{x}, Layer: t.layerName(n, n.In[1]), Number: epsilon}, tensors)
+	momentum, ok := n.Floats["momentum"]
+	if !ok {
+		momentum = 0.9
+	}
+	if !strings.HasSuffix(n.In[1], ".weight") {
+		t.note("%s has no scale and shift in PyTorch, as affine=False leaves it: here it gets them, and they are trained, so PyTorch's model needs affine=True to take them", cmp.Or(n.Name, n.Out[0]))
+	}
+	return t.layer(n.Out[0], models.Node{Op: "norm", From: []int{x}, Layer: t.layerName(n, n.In[1]), Number: epsilon,
+		Momentum: math.Round(1e6*(1-momentum)) / 1e6}, tensors) // of the old statistics in ONNX
 }
 
 // pool is pooling of square windows.
@@ -239,17 +249,18 @@ func (t *translation) withNumbers(op string, n onnx.Node, value int, v onnx.Tens
 			all[i] = decimal(v.Floats[i])
 		}
 	}
-	perChannel := len(v.Floats) == 1 || len(v.Floats) == channels && len(v.Shape) >= 3 && v.Shape[len(v.Shape)-3] == int64(channels)
+	alone := t.read[n.In[value]] == 1 // else others would have what is meant for this operation
+	perChannel := alone && len(v.Floats) == 1 || alone && len(v.Floats) == channels && len(v.Shape) >= 3 && v.Shape[len(v.Shape)-3] == int64(channels)
 	switch {
 	case x == models.Images && op == "sub" && value == 0 && perChannel && t.Mean == nil && t.Std == nil:
 		t.Mean, t.at[n.Out[0]] = all, x
 	case x == models.Images && op == "div" && value == 0 && perChannel && t.Std == nil:
 		t.Std, t.at[n.Out[0]] = all, x
-	case op == "add" && t.linear[x] && len(v.Shape) == 1 && int64(len(v.Floats)) == t.Graph.Nodes[x].Weight[0] && x == len(t.Graph.Nodes)-1:
+	case alone && op == "add" && t.linear[x] && len(v.Shape) == 1 && int64(len(v.Floats)) == t.Graph.Nodes[x].Weight[0] && x == len(t.Graph.Nodes)-1:
 		t.Graph.Nodes[x].Bias, t.at[n.Out[0]], t.linear[x] = true, x, false
 		return t.bias(t.Graph.Nodes[x].Layer, v)
 	default:
-		return fmt.Errorf("numbers of the file, of the shape %v, are taken only to normalise the images, (pixels - mean) / std, at the network's beginning", v.Shape)
+		return fmt.Errorf("numbers of the file, of the shape %v, are taken only to normalise all that the network sees of the images, (pixels - mean) / std, and as the bias of a MatMul", v.Shape)
 	}
 	return nil
 }
@@ -265,14 +276,19 @@ func (t *translation) clip(n onnx.Node) error {
 	if err != nil {
 		return err
 	}
-	bound := [2]float64{n.Floats["min"], n.Floats["max"]}
-	for i := range bound {
+	bound := [2]float64{math.Inf(-1), math.Inf(1)}
+	for i, name := range []string{"min", "max"} {
+		if v, ok := n.Floats[name]; ok {
+			bound[i] = v
+		}
 		v, ok, err := t.numbers(n, i+1)
 		if err != nil {
 			return err
 		}
 		if ok && len(v.Floats) == 1 {
 			bound[i] = float64(v.Floats[0])
+		} else if i+1 < len(n.In) && n.In[i+1] != "" {
+			return fmt.Errorf("its bound %s is no number that the file holds", n.In[i+1])
 		}
 	}
 	if bound != [2]float64{0, 6} {

@@ -54,9 +54,13 @@ func (t *translation) reshape(n onnx.Node) error {
 		case d < 1:
 			return fmt.Errorf("its shape is %v, which rapt cannot tell for an image", to)
 		}
-		if i != open {
-			known *= shape[i]
+		if i == open {
+			continue
 		}
+		if shape[i] > size || size%(known*shape[i]) != 0 { // known divides size, and so neither is large
+			return fmt.Errorf("its shape is %v, and it gets the shape %v for an image", to, from)
+		}
+		known *= shape[i]
 	}
 	if open >= 0 {
 		shape[open] = size / known
@@ -117,7 +121,9 @@ func (t *translation) concat(n onnx.Node) error {
 				if err != nil {
 					return err
 				}
-				all = append(all, v...)
+				if all = append(all, v...); len(all) > 64 {
+					return fmt.Errorf("it joins more numbers than a shape has")
+				}
 			}
 			t.sizes[n.Out[0]] = all
 			return nil
@@ -147,8 +153,14 @@ func (t *translation) logSoftmax(n onnx.Node) error {
 
 // shape, gather and same follow the numbers that x.view(x.size(0), -1) becomes.
 func (t *translation) shape(n onnx.Node) error {
+	if v, ok, err := t.numbers(n, 0); ok || err != nil {
+		t.sizes[n.Out[0]] = v.Shape
+		return err
+	}
 	x, err := t.input(n, 0)
-	t.sizes[n.Out[0]] = append([]int64{0}, t.shapeOf(x)...)
+	if err == nil {
+		t.sizes[n.Out[0]] = append([]int64{0}, t.shapeOf(x)...)
+	}
 	return err
 }
 
@@ -229,17 +241,32 @@ func (t *translation) split(n onnx.Node) error {
 	if axis < 1 || int(axis) > len(shape) {
 		return fmt.Errorf("its axis is %d, and one after the batch's is needed", axis)
 	}
-	if len(sizes) == 0 {
-		sizes = slices.Repeat([]int64{shape[axis-1] / int64(len(n.Out))}, len(n.Out))
+	if parts, left := int64(len(n.Out)), shape[axis-1]; len(sizes) == 0 { // alike, and where that cannot be the last one smaller
+		for range parts {
+			sizes = append(sizes, min(left, (shape[axis-1]+parts-1)/parts))
+			left -= sizes[len(sizes)-1]
+		}
+	}
+	if len(sizes) != len(n.Out) {
+		return fmt.Errorf("it has %d results of the sizes %v", len(n.Out), sizes)
 	}
 	start := int64(0)
-	for i, out := range n.Out[:min(len(n.Out), len(sizes))] {
+	for i, out := range n.Out {
 		if err := t.add(out, models.Node{Op: "slice", From: []int{x}, Ints: []int64{axis, start, sizes[i]}}); err != nil {
 			return err
 		}
 		start += sizes[i]
 	}
 	return nil
+}
+
+// cast is of numbers of the file, which are of the type that they are needed in, or of a shape.
+func (t *translation) cast(n onnx.Node) error {
+	if v, ok, err := t.numbers(n, 0); err != nil || ok && len(v.Floats) > 0 && setting(n, "to", 1) == 1 {
+		t.from.Tensors[n.Out[0]] = v
+		return err
+	}
+	return t.same(n)
 }
 
 func (t *translation) same(n onnx.Node) error {

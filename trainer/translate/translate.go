@@ -32,6 +32,12 @@ func ONNX(path string) (*Network, error) {
 		return nil, fmt.Errorf("its input %s has the shape %v, where [N, channels, height, width] is needed, all but N fixed", g.Input, g.Shape)
 	}
 	copy(t.Graph.Input[:], g.Shape[1:])
+	t.read = map[string]int{g.Output: 1}
+	for _, n := range g.Nodes {
+		for _, in := range n.In {
+			t.read[in]++
+		}
+	}
 	for _, n := range g.Nodes {
 		if err := t.node(n); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", n.Op, cmp.Or(n.Name, n.Out[0]), err)
@@ -47,6 +53,7 @@ type translation struct {
 	shapes  [][]int64          // of the nodes' results
 	at      map[string]int     // the nodes that make the values
 	sizes   map[string][]int64 // values that say a shape; 0 is the batch's size
+	read    map[string]int     // by how many operations; being the output counts
 	weights map[string]string  // the layers that tensors have been used for
 	turned  map[string]string  // transposed tensors, and the names that they had
 	linear  map[int]bool       // linear layers from MatMul, which may get a bias yet

@@ -204,7 +204,7 @@ func tradeOff(points []point) (*Figure, error) {
 	if !slices.ContainsFunc(points, func(at point) bool { return at.pruned != points[0].pruned }) {
 		return nil, nil
 	}
-	d := newDrawing("pruned, %", "test accuracy, %")
+	d, low := newDrawing("pruned, %", "test accuracy, %"), 0.0
 	for _, kind := range []struct {
 		name  string
 		color color.RGBA
@@ -228,6 +228,7 @@ func tradeOff(points []point) (*Figure, error) {
 		names.XYs = apart(places.XYs)
 		for i := range names.XYs {
 			names.XYs[i].X++ // to the right of the point
+			low = min(low, names.XYs[i].Y-2)
 		}
 		labels, err := plotter.NewLabels(names)
 		if err != nil {
@@ -239,7 +240,7 @@ func tradeOff(points []point) (*Figure, error) {
 		d.Add(dots, labels)
 		d.explain(kind.name, kind.color, false)
 	}
-	d.X.Min, d.X.Max, d.Y.Min, d.Y.Max = 0, 120, 0, 105 // room for names
+	d.X.Min, d.X.Max, d.Y.Min, d.Y.Max = 0, 120, low, 105 // room for names
 	d.X.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0"}, {Value: 20, Label: "20"}, {Value: 40, Label: "40"}, {Value: 60, Label: "60"}, {Value: 80, Label: "80"}, {Value: 100, Label: "100"}}
 	return d.figure()
 }

@@ -43,6 +43,7 @@ func write(t *testing.T, name string, report *metrics.Report) string {
 		text, err := json.Marshal(report)
 		require.NoError(t, err)
 		put("report.json", string(text))
+		put("DONE", "")
 	}
 	return dir
 }
@@ -121,6 +122,9 @@ func TestUnfinishedRun(t *testing.T) {
 	assert.Contains(t, text, "<b>The run has not ended</b>: 5 epochs are done, the last one of stage admm.")
 	assert.Equal(t, 2, strings.Count(text, "<svg"))
 	assert.NotContains(t, text, "What pruning costs")
+	part := write(t, "part", ended())
+	require.NoError(t, os.Remove(filepath.Join(part, "DONE")))
+	assert.Contains(t, page(t, part), "<b>The run has not ended</b>: these are the stages that have.")
 	require.NoError(t, os.Remove(filepath.Join(dir, "metrics.jsonl")))
 	assert.Contains(t, page(t, dir), "<b>The run has not ended</b>: 0 epochs are done.")
 }
@@ -136,6 +140,19 @@ func TestWhatIsNoRun(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte("{\"val/\n"), 0o644))
 	_, err = Read(dir)
 	require.ErrorContains(t, err, "metrics.jsonl: line 1 is no row of metrics")
+}
+
+// Every model has its name, also where many are at nothing.
+func TestNamesOfManyModels(t *testing.T) {
+	var points []point
+	for i := range 16 {
+		points = append(points, point{fmt.Sprintf("model%d", i), float64(i%2) / 2, 0.001, 0})
+	}
+	f, err := tradeOff(points)
+	require.NoError(t, err)
+	for _, p := range points {
+		assert.Equal(t, 2, strings.Count(string(f.SVG), ">"+p.name+"<"), p.name)
+	}
 }
 
 // Curves end with their stage, and what is no number is left out.

@@ -19,7 +19,8 @@ import (
 // Run is what a run's folder holds.
 type Run struct {
 	Name, Folder string
-	Report       *metrics.Report // nil where the run has not ended
+	Report       *metrics.Report // nil where no stage's command has ended
+	Done         bool            // all of it
 	Epochs       []Epoch         // in the order of training
 	Config       string
 	Environment  string
@@ -49,6 +50,9 @@ func Read(folder string) (*Run, error) {
 	}
 	if text, err := os.ReadFile(filepath.Join(folder, "env.json")); err == nil {
 		r.Environment = string(text)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "DONE")); err == nil {
+		r.Done = true
 	}
 	path := filepath.Join(folder, "report.json")
 	text, err := os.ReadFile(path)

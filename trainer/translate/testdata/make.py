@@ -81,10 +81,40 @@ class Others(nn.Module):
         return torch.matmul(F.relu(self.norm(self.fc1(x))), self.out) + self.shift
 
 
+class Dropping(nn.Module):
+    """Dropout that is exported, since it alone is in training mode, ReLU6 by its function, and a batch norm of another momentum."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=0.03)
+        self.drop, self.fc = nn.Dropout(0.3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(self.drop(F.relu6(self.bn(self.conv(x))).mean([2, 3])))
+
+
+class Refused(nn.Module):
+    """What would be another function if it were taken for what rapt has."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.conv, self.fc = how, nn.Conv2d(1, 4, 3), nn.Linear(4, 5, bias=False)
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 5)), nn.Parameter(torch.randn(5))
+
+    def forward(self, x):
+        if self.how == "raw":  # normalised for one reader and not for the other
+            return self.fc((self.conv((x - 0.5) / 0.25) + self.conv.bias.view(1, 4, 1, 1).sum() * 0 + F.max_pool2d(x, 3, 1)).mean([2, 3]))
+        y = self.conv(x).mean([2, 3])
+        if self.how == "clamp":
+            return self.fc(torch.clamp(y, max=6.0))
+        y = torch.matmul(y, self.weight)  # with the bias and without
+        return (y + self.bias) * torch.sigmoid(y)
+
+
 def main():
     for name, make, shape, options in [
         ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
-        ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+        ("dropping", Dropping, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
     ]:
         torch.manual_seed(3)
         model = make()
@@ -97,11 +127,15 @@ def main():
                     m.bias.normal_(0, 0.2)
         model.eval()
         x = torch.rand(2, *shape)
-        torch.onnx.export(model, x[:1], name + ".onnx", input_names=["images"], output_names=["logits"], **options)
         with torch.no_grad():
             y = model(x)
+        if hasattr(model, "drop"):
+            model.drop.train()
+        torch.onnx.export(model, x[:1], name + ".onnx", input_names=["images"], output_names=["logits"], **options)
         with open(name + ".json", "w") as f:
             json.dump({"images": [round(float(v), 7) for v in x.flatten()], "logits": y.flatten().tolist(), "names": sorted(model.state_dict())}, f)
+    for how in ("raw", "clamp", "twice"):
+        torch.onnx.export(Refused(how).eval(), torch.rand(1, 1, 6, 6), f"refused-{how}.onnx", input_names=["images"], output_names=["logits"])
     beside = "plain.weights"  # as exporters write large models
     if os.path.exists(beside):
         os.remove(beside)
