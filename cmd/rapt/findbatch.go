@@ -127,7 +127,7 @@ func (s batchSearch) run() (*batchReport, error) {
 		t, err := s.try(batch)
 		for ; errors.Is(err, torch.ErrOutOfMemory); t, err = s.try(batch) {
 			r.Stopped = fmt.Sprintf("batches of %d do not fit into the memory", batch)
-			if len(r.Trials) > 0 || batch/2 < s.least {
+			if len(r.Trials) > 0 || batch/2 < max(smallest, s.least) {
 				break
 			}
 			batch /= 2 // the config's own size is too large: down to what fits
