@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -106,16 +105,15 @@ func (p *sweepPoint) cells(attacks []string) (out []string) {
 	if p.CleanAccuracy == nil {
 		return make([]string, len(attacks)+2)
 	}
-	per := func(v float64) string { return fmt.Sprintf("%.2f", 100*v) }
-	out = append(out, per(*p.CleanAccuracy))
+	out = append(out, metrics.Percent(*p.CleanAccuracy))
 	for _, a := range attacks {
 		if v, ok := p.RobustAccuracy[a]; ok {
-			out = append(out, per(v))
+			out = append(out, metrics.Percent(v))
 		} else {
 			out = append(out, "")
 		}
 	}
-	return append(out, per(*p.Sparsity))
+	return append(out, metrics.Percent(*p.Sparsity))
 }
 
 func (a *app) listSweep(path string) error {
@@ -160,7 +158,7 @@ func showPoints(w io.Writer, points []sweepPoint) error {
 			found[attack] = true
 		}
 	}
-	attacks := slices.SortedFunc(maps.Keys(found), func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) }) // pgd-20 before pgd-100
+	attacks := metrics.SortAttacks(slices.Collect(maps.Keys(found)))
 	header := []string{"point", "state", "values", "clean %"}
 	for _, attack := range attacks {
 		header = append(header, attack+" %")

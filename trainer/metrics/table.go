@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -93,6 +94,12 @@ func newTable(w io.Writer, header table.Row) table.Writer {
 	}
 	t.SetColumnConfigs(columns)
 	return t
+}
+
+// SortAttacks has each attack's name once, pgd-20 before pgd-100.
+func SortAttacks(names []string) []string {
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+	return slices.Compact(names)
 }
 
 // Percent prints a fraction in per cent.

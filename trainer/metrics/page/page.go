@@ -1,7 +1,6 @@
 package page
 
 import (
-	"cmp"
 	_ "embed"
 	"html/template"
 	"io"
@@ -53,7 +52,7 @@ func Write(w io.Writer, runs []*Run, version string) error {
 			points = append(points, point{name, m.Sparsity, m.CleanAccuracy, worst(m.StageResult)})
 		}
 	}
-	s.Attacks = sorted(s.Attacks)
+	s.Attacks = metrics.SortAttacks(s.Attacks)
 	var err error
 	if s.TradeOff, err = tradeOff(points); err != nil {
 		return err
@@ -79,19 +78,13 @@ func name(runs []*Run) {
 }
 
 // Attacks are those that the run's models were tested with.
-func (r *Run) Attacks() []string { return sorted(attacksOf(r.Models())) }
+func (r *Run) Attacks() []string { return metrics.SortAttacks(attacksOf(r.Models())) }
 
 func attacksOf(models []Model) (out []string) {
 	for _, m := range models {
 		out = append(out, slices.Collect(maps.Keys(m.RobustAccuracy))...)
 	}
 	return out
-}
-
-// sorted has each name once, pgd-20 before pgd-100.
-func sorted(attacks []string) []string {
-	slices.SortFunc(attacks, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
-	return slices.Compact(attacks)
 }
 
 // Models are the run's stages and baselines.
