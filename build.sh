@@ -331,7 +331,7 @@ run_tests() {
   check "staticcheck" go tool staticcheck ./...
   check "tests" go test -count=1 -p $(($(nproc) + 1)) -timeout 30m ./... # one more than cores: the jobs under Slurm mostly wait
   # The packages that start goroutines; what these call runs in them and is watched too. The program that other tests start is not.
-  check "tests with the race detector" go test -count=1 -short -race -timeout 30m ./cgo/... ./datasets ./trainer/...
+  check "tests with the race detector" go test -count=1 -short -race -timeout 30m ./cgo/... ./datasets ./trainer ./trainer/checkpoint ./trainer/metrics
   check "cgo tests, native library under AddressSanitizer" check_asan
   check "fuzzing, 4 s for each parser" check_fuzz
   printf "\n"

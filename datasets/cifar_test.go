@@ -189,6 +189,9 @@ func TestCIFARAsJPEG(t *testing.T) {
 
 // TestRealCIFARAsJPEG reads all 60,000 images.
 func TestRealCIFARAsJPEG(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: decodes 60,000 images, as many goroutines do with fewer in other tests; runs without -short")
+	}
 	dir := os.Getenv("RAPT_DATA_DIR")
 	path := filepath.Join(dir, "cifar10-jpeg.tar.xz")
 	if _, err := os.Stat(path); dir == "" || err != nil {

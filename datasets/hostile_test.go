@@ -82,11 +82,17 @@ func bigDictionary(t testing.TB, xz []byte) []byte {
 	return out
 }
 
-// TestHostileArchivesTakeLittleMemory walks archives that TestArchivesThatAreRefused has too, and others, without decoding images.
-func TestHostileArchivesTakeLittleMemory(t *testing.T) {
+// measures says that a test measures memory, of which the race detector, which has -short, takes its own.
+func measures(t *testing.T) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("measures memory, of which the race detector takes its own; runs without -short")
 	}
+}
+
+// TestHostileArchivesTakeLittleMemory walks archives that TestArchivesThatAreRefused has too, and others, without decoding images.
+func TestHostileArchivesTakeLittleMemory(t *testing.T) {
+	measures(t)
 	long, deep := strings.Repeat("n", 200_000)+".png", strings.Repeat("d/", 200)+"x.png"
 	xz := testdata(t, "small.tar.xz")
 	for name, c := range map[string]struct {
@@ -135,6 +141,7 @@ func TestHostileArchivesTakeLittleMemory(t *testing.T) {
 
 // TestBombOfXZ: 100 MiB of zeros in a tar, by xz -9.
 func TestBombOfXZ(t *testing.T) {
+	measures(t)
 	var err error
 	used := allocated(func() { _, err = loadImages(t, filepath.Join("testdata", "zeros.tar.xz"), Options{}) })
 	assert.ErrorContains(t, err, "unpacks to more than 200 times")
@@ -143,6 +150,7 @@ func TestBombOfXZ(t *testing.T) {
 }
 
 func TestImagesTooLargeForAnArchive(t *testing.T) {
+	measures(t)
 	const size = maxImageFile + 1
 	files := twoClasses(t)
 	huge := append(header(t, tar.Header{Name: "train/ant/x.png", Size: size}), make([]byte, (size+511)/512*512)...)

@@ -182,6 +182,7 @@ func FuzzMAT(f *testing.F) {
 
 // A few bytes that unpack to many are refused before they are.
 func TestMATBombIsRefused(t *testing.T) {
+	measures(t)
 	bomb := matFile(matPacked(t, matVariable("y", 6, 9, make([]byte, 64<<20), 8<<20, 1)))
 	require.Less(t, len(bomb), 1<<17)
 	var before, after runtime.MemStats

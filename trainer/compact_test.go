@@ -34,6 +34,7 @@ func compact(t *testing.T, path string) (string, *metrics.Compaction) {
 
 // The smaller model of a run is judged as the run's own was, and is of the size that the plan tells but for channels of 1.
 func TestCompact(t *testing.T) {
+	trainer.Compares(t)
 	for name, sets := range map[string][]string{
 		"filter":    {"prune.sparsity_type=filter", "model.arch=lenet_adv"},
 		"bn_filter": {"prune.sparsity_type=bn_filter", "model.arch=lenet_bn", "model.width=1"},

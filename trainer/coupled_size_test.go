@@ -18,6 +18,7 @@ import (
 
 // What coupled_filter removes can be taken out to the last channel, as the plan says, whatever the other numbers are.
 func TestCoupledFiltersCanBeTakenOut(t *testing.T) {
+	Compares(t)
 	for arch, sets := range map[string][]string{ // one of each kind
 		"lenet_adv":       nil,
 		"vgg16_adv":       {"model.width=1"},

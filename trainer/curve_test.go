@@ -50,17 +50,9 @@ var lenetCurve = []string{"model.width=2", "run.workers=1", "model.init=kaiming_
 var resnetCurve = append([]string{"data.dataset=cifar10", "model.arch=resnet18_adv", "data.batch_size=32", "pretrain.momentum=0",
 	"pretrain.nesterov=false", "adversary.batch_norm=train"}, append(slices.Clone(lenetCurve[1:]), "pretrain.lr=0.01")...)
 
-// compares says that a test compares numbers and is long: the race detector, which has -short, finds nothing in it that it does not in others.
-func compares(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("long, and compares what races do not change; runs without -short")
-	}
-}
-
 // Our own kernels do not change a training: the same losses, to rounding, over 50 steps with and without.
 func TestCurvesDoNotDependOnKernels(t *testing.T) {
-	compares(t)
+	Compares(t)
 	t.Cleanup(func() { require.NoError(t, torch.SetKernels("best")) })
 	natural := "training.method=natural"
 	for _, c := range []struct {
@@ -82,7 +74,7 @@ func TestCurvesDoNotDependOnKernels(t *testing.T) {
 // An attacked training of 20 layers parts by per cents within 50 steps, whatever rounds differently: so here both take each step from
 // the same weights, and their gradients are compared.
 func TestGradientsDoNotDependOnKernels(t *testing.T) {
-	compares(t)
+	Compares(t)
 	t.Cleanup(func() { require.NoError(t, torch.SetKernels("best")) })
 	probe(t, ProbeOptions{}, func(b *Probe) {
 		m := b.p.lead()
@@ -123,7 +115,7 @@ func TestCurveDoesNotDependOnWorkers(t *testing.T) {
 
 // Attacks on the folded network and on the network itself do the same, at each of 50 steps of a training.
 func TestFoldedAttacksAgree(t *testing.T) {
-	compares(t)
+	Compares(t)
 	probe(t, ProbeOptions{}, func(b *Probe) {
 		m := b.p.lead()
 		attacked := func(mode nn.Mode) float64 {

@@ -28,6 +28,7 @@ func customised(t *testing.T, run string) string {
 
 // A network of its own is trained, pruned, quantised and judged as the same network of rapt's is, from the same weights.
 func TestCustomNetwork(t *testing.T) {
+	trainer.Compares(t)
 	first := trainer.Settings(t, t.TempDir(), "model.arch=lenet_bn", "admm.epochs=0", "retrain.epochs=0", "data.mean=[0.13]", "data.std=[0.31]")
 	run(t, first)
 	custom := customised(t, folder(first))

@@ -48,6 +48,7 @@ func TestExport(t *testing.T) {
 // A quantised model's file is about a quarter as large as one of float32, pruned or not, whatever its levels; a model that is not what its
 // metadata say is refused.
 func TestExportOfQuantised(t *testing.T) {
+	trainer.Compares(t)
 	for _, sets := range [][]string{
 		{"quantize.bits=4"},
 		{"quantize.bits=4", "quantize.levels=power_of_two"}, // pruned: 128 units of the least level

@@ -64,3 +64,11 @@ func (c *counted) Err() error {
 	}
 	return nil
 }
+
+// Compares says that a test compares numbers and is long: the race detector, which has -short, finds nothing in it that it does not in others.
+func Compares(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("long, and compares what races do not change; runs without -short")
+	}
+}

@@ -109,6 +109,7 @@ func TestLastModelIsReported(t *testing.T) {
 
 // Each method learns digits: its loss falls, and its network stands an attack that a natural one does not.
 func TestMethodsLearn(t *testing.T) {
+	trainer.Compares(t)
 	sets := []string{"data.train_limit=1600", "data.validation=100", "data.test_limit=200", "data.batch_size=50", "run.workers=2", "model.width=2", "adversary.epsilon=0.1", "adversary.step_size=0.04", "adversary.steps=4",
 		"pretrain.epochs=10", "pretrain.optimizer=adam", "pretrain.lr=2e-3", "pretrain.momentum=0", "pretrain.nesterov=false", "pretrain.lr_schedule=constant", "pretrain.weight_decay=0",
 		"evaluate.attacks=[pgd-10]", "admm.epochs=0", "retrain.epochs=0"}

@@ -265,7 +265,7 @@ func TestAttackOfTRADES(t *testing.T) {
 
 // Steps in bfloat16 lose what steps in float32 do: the losses are computed in float32 from what the network gives.
 func TestMethodsInBFloat16(t *testing.T) {
-	compares(t)
+	Compares(t)
 	for name, sets := range trainings {
 		t.Run(name, func(t *testing.T) {
 			sets := append(slices.Clone(sets), "model.width=1")

@@ -60,6 +60,7 @@ func losses(t *testing.T, run, stage string) (out []float64) {
 
 // Every small network for colour images is trained, pruned by half and retrained; scripts/every_network.sh does it for all of them.
 func TestSmallNetworks(t *testing.T) {
+	trainer.Compares(t)
 	images := colours(t)
 	for _, arch := range []string{"lenet", "vgg16_ori_adv", "vgg16_1by32", "resnet18_1by16", "resnet18_adv", "shufflenetv2_0.5"} {
 		t.Run(arch, func(t *testing.T) {

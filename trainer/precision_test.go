@@ -67,7 +67,7 @@ func apart(want, got []float64) (worst, mean float64) {
 // Fifty steps in bfloat16 lose what fifty steps in float32 do, to within 6 % at every step and 1.5 % on average. (The attack's sign
 // steps make more of the rounding than its size.)
 func TestBFloat16TrainsAlike(t *testing.T) {
-	compares(t)
+	Compares(t)
 	for _, method := range []string{"training.method=pgd", "training.method=natural"} {
 		want := losses(t, 50, method)
 		require.Less(t, want[49], 0.7*want[0], "it learns")

@@ -53,6 +53,7 @@ func distinct(v []float32) int {
 }
 
 func TestQuantizedAndPruned(t *testing.T) {
+	trainer.Compares(t)
 	for name, sets := range map[string][]string{"equal": nil, "powers of two": {"quantize.levels=power_of_two"},
 		"by filter": {"prune.sparsity_type=filter", "prune.ratio=0.5"}} {
 		t.Run(name, func(t *testing.T) {
