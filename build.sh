@@ -28,7 +28,10 @@ at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; } # 
 
 # ---- libtorch: sets torch_from, torch_dir (empty for the system's), torch_version, torch_cuda -----------------------
 
-torch_header_version() { sed -n 's/^#define TORCH_VERSION "\(.*\)"/\1/p' "$1/torch/csrc/api/include/torch/version.h" 2>/dev/null; }
+torch_header_version() { # of an include folder; newer versions have the first file
+  cat "$1"/torch/headeronly/version.h "$1"/torch/csrc/api/include/torch/version.h 2>/dev/null |
+    sed -n 's/^#define TORCH_VERSION_\(MAJOR\|MINOR\|PATCH\) *\([0-9]*\).*/\2/p' | head -n 3 | paste -sd . - | grep .
+}
 
 # A folder counts when the library is there with its headers. Debian 12's python3-torch, for one, has no headers of its own.
 is_torch_folder() { [ -e "$1/lib/libtorch_cpu.so" ] && [ -d "$1/include/ATen" ]; }

@@ -8,6 +8,7 @@
 
 The last line loads what rapt made of it into the class below again, and attacks it by PyTorch. Needs python3 with torch.
 """
+import inspect
 import sys
 
 import torch
@@ -36,4 +37,6 @@ class Net(nn.Module):
 if __name__ == "__main__":
     torch.manual_seed(1)
     keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}  # batch norms stay as they are
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        keep["dynamo"] = False  # the exporter that needs no package beside torch
     torch.onnx.export(Net().eval(), torch.rand(1, 1, 28, 28), sys.argv[1], **keep)

@@ -29,7 +29,9 @@ func init() {
 		"Concat": (*translation).concat, "LogSoftmax": (*translation).logSoftmax,
 		"DequantizeLinear": (*translation).dequantise,
 		"Pad":              (*translation).pad, "Split": (*translation).split,
-		"Shape": (*translation).shape, "Gather": (*translation).gather, "Unsqueeze": (*translation).same, "Cast": (*translation).cast,
+		"Shape": (*translation).shape, "Gather": (*translation).gather, "Unsqueeze": (*translation).unsqueeze, "Cast": (*translation).cast,
+		"CastLike": (*translation).castLike, "Expand": (*translation).expand, "Squeeze": (*translation).squeeze,
+		"SplitToSequence": (*translation).sequenceOf, "SequenceAt": (*translation).sequenceAt, "Min": (*translation).least,
 	}
 }
 
@@ -68,13 +70,21 @@ func (t *translation) conv(n onnx.Node) error {
 	if err := firstOf(e1, e2, e3, autoPad(n)); err != nil {
 		return err
 	}
+	if strings.HasPrefix(n.Out[0], "getitem") { // what PyTorch's newer exporter calls a batch norm's result
+		t.noteFolded()
+	}
 	return t.weighted(n, models.Node{Op: "conv", From: []int{x}, Ints: []int64{stride, padding, dilation, setting(n, "group", 1)}}, w)
 }
 
 // weighted adds a layer of that weight, with the bias that the operation may have.
 func (t *translation) weighted(n onnx.Node, layer models.Node, w onnx.Tensor) error {
 	bias, hasBias, err := t.numbers(n, 2)
-	if err != nil || len(n.In) > 2 && n.In[2] != "" && !hasBias {
+	repeated, zeros := float32(1), false
+	if len(n.In) > 2 && !hasBias {
+		repeated, zeros = t.repeated[n.In[2]]
+		zeros = zeros && repeated == 0
+	}
+	if err != nil || len(n.In) > 2 && n.In[2] != "" && !hasBias && !zeros {
 		return firstOf(err, fmt.Errorf("a bias that the file holds is needed"))
 	}
 	tensors := map[string]onnx.Tensor{"weight": w}
@@ -180,7 +190,11 @@ func pool(op string) translator {
 		if err := firstOf(err, e1, e2, e3, e4, autoPad(n)); err != nil {
 			return err
 		}
-		if setting(n, "ceil_mode", 0) != 0 || dilation != 1 || op == "avgpool" && padding > 0 && setting(n, "count_include_pad", 0) == 0 {
+		up := false // rounds a size up that is no whole number
+		for _, d := range t.shapeOf(x)[1:] {
+			up = up || setting(n, "ceil_mode", 0) != 0 && stride > 0 && (d+2*padding-k)%stride != 0
+		}
+		if up || dilation != 1 || op == "avgpool" && padding > 0 && setting(n, "count_include_pad", 0) == 0 {
 			return fmt.Errorf("rapt's pooling rounds sizes down, has no dilation and counts the zeros of a padding")
 		}
 		return t.add(n.Out[0], models.Node{Op: op, From: []int{x}, Ints: []int64{k, stride, padding}})
@@ -295,6 +309,26 @@ func (t *translation) clip(n onnx.Node) error {
 		return fmt.Errorf("it bounds numbers to %v, and only 0 to 6 (ReLU6) is taken", bound)
 	}
 	return t.add(n.Out[0], models.Node{Op: "relu6", From: []int{x}})
+}
+
+// least is the smaller of a value and a number: of what is above 0 and 6 it is ReLU6, which PyTorch's function is written as.
+func (t *translation) least(n onnx.Node) error {
+	for i := range min(2, len(n.In)) {
+		v, ok, err := t.numbers(n, i)
+		if err != nil {
+			return err
+		}
+		x, isValue := t.at[n.In[1-i]]
+		if !ok || len(v.Floats) != 1 || v.Floats[0] != 6 || !isValue || x == models.Images || t.Graph.Nodes[x].Op != "relu" {
+			continue
+		}
+		if x == len(t.Graph.Nodes)-1 && t.read[n.In[1-i]] == 1 {
+			t.Graph.Nodes[x].Op, t.at[n.Out[0]] = "relu6", x
+			return nil
+		}
+		return t.add(n.Out[0], models.Node{Op: "relu6", From: []int{x}})
+	}
+	return fmt.Errorf("only the smaller of a ReLU's result and 6 (ReLU6) is taken")
 }
 
 func (t *translation) dropout(n onnx.Node) error {

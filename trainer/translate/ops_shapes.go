@@ -28,6 +28,9 @@ func (t *translation) flatten(n onnx.Node) error {
 
 // reshape takes a shape whose first number is the batch's, and at most one other that is to be found.
 func (t *translation) reshape(n onnx.Node) error {
+	if t.isSizes(n) {
+		return t.same(n)
+	}
 	x, err := t.input(n, 0)
 	if err != nil {
 		return err
@@ -65,10 +68,48 @@ func (t *translation) reshape(n onnx.Node) error {
 	if open >= 0 {
 		shape[open] = size / known
 	}
-	if len(shape) == 1 && shape[0] == size {
-		return t.add(n.Out[0], models.Node{Op: "flatten", From: []int{x}})
+	return t.shaped(n.Out[0], x, shape)
+}
+
+// shaped is a value with other dimensions.
+func (t *translation) shaped(value string, x int, shape []int64) error {
+	if len(shape) == 1 {
+		return t.add(value, models.Node{Op: "flatten", From: []int{x}})
 	}
-	return t.add(n.Out[0], models.Node{Op: "reshape", From: []int{x}, Ints: shape})
+	return t.add(value, models.Node{Op: "reshape", From: []int{x}, Ints: shape})
+}
+
+// squeeze takes dimensions of 1 away.
+func (t *translation) squeeze(n onnx.Node) error {
+	if t.isSizes(n) {
+		return t.same(n)
+	}
+	x, err := t.input(n, 0)
+	axes, e := t.list(n, "axes", 1)
+	if err := firstOf(err, e); err != nil {
+		return err
+	}
+	from := t.shapeOf(x)
+	gone := map[int]bool{}
+	for _, a := range axes {
+		if a < 0 {
+			a += int64(len(from)) + 1
+		}
+		if a < 1 || int(a) > len(from) || from[a-1] != 1 {
+			return fmt.Errorf("it takes away the dimensions %v of the shape %v for an image, and only such of 1 after the batch's can be", axes, from)
+		}
+		gone[int(a)-1] = true
+	}
+	var to []int64
+	for i, d := range from {
+		if !gone[i] {
+			to = append(to, d)
+		}
+	}
+	if len(axes) == 0 || len(to) == 0 {
+		return fmt.Errorf("it takes away all dimensions of 1, the batch's too where that has one image: axes after that are needed, as of flatten(1)")
+	}
+	return t.shaped(n.Out[0], x, to)
 }
 
 // transpose is of a value, or turns a linear layer's weight round before it is multiplied by.
@@ -111,112 +152,11 @@ func (t *translation) slice(n onnx.Node) error {
 	return t.add(n.Out[0], models.Node{Op: "slice", From: []int{x}, Ints: []int64{axes[0], starts[0], end - starts[0]}})
 }
 
-// concat joins values, or numbers that say a shape.
-func (t *translation) concat(n onnx.Node) error {
-	if len(n.In) > 0 {
-		if _, ok := t.at[n.In[0]]; !ok {
-			var all []int64
-			for i := range n.In {
-				v, err := t.sizesOf(n, i)
-				if err != nil {
-					return err
-				}
-				if all = append(all, v...); len(all) > 64 {
-					return fmt.Errorf("it joins more numbers than a shape has")
-				}
-			}
-			t.sizes[n.Out[0]] = all
-			return nil
-		}
-	}
-	var from []int
-	for i := range n.In {
-		x, err := t.input(n, i)
-		if err != nil {
-			return err
-		}
-		from = append(from, x)
-	}
-	axis := setting(n, "axis", 1)
-	if axis < 0 && len(from) > 0 {
-		axis += int64(len(t.shapeOf(from[0]))) + 1
-	}
-	return t.add(n.Out[0], models.Node{Op: "cat", From: from, Ints: []int64{axis}})
-}
-
 func (t *translation) logSoftmax(n onnx.Node) error {
 	if axis := setting(n, "axis", -1); axis != 1 && axis != -1 {
 		return fmt.Errorf("its axis is %d, and 1, the classes, is needed", axis)
 	}
 	return plain("logsoftmax")(t, n)
-}
-
-// shape, gather and same follow the numbers that x.view(x.size(0), -1) becomes.
-func (t *translation) shape(n onnx.Node) error {
-	if v, ok, err := t.numbers(n, 0); ok || err != nil {
-		t.sizes[n.Out[0]] = v.Shape
-		return err
-	}
-	x, err := t.input(n, 0)
-	if err == nil {
-		t.sizes[n.Out[0]] = append([]int64{0}, t.shapeOf(x)...)
-	}
-	return err
-}
-
-func (t *translation) gather(n onnx.Node) error {
-	from, err := t.sizesOf(n, 0)
-	if err != nil {
-		return err
-	}
-	at, ok, err := t.numbers(n, 1)
-	if err != nil || !ok || len(at.Ints) != 1 || at.Ints[0] < -int64(len(from)) || at.Ints[0] >= int64(len(from)) {
-		return firstOf(err, fmt.Errorf("it is taken only where it picks a number of a shape"))
-	}
-	i := (int(at.Ints[0]) + len(from)) % len(from)
-	t.sizes[n.Out[0]] = from[i : i+1]
-	return nil
-}
-
-// arithmetic is an operation on numbers of shapes.
-func (t *translation) arithmetic(op string, n onnx.Node) (done bool, err error) {
-	if len(n.In) != 2 {
-		return false, nil
-	}
-	a, errA := t.sizesOf(n, 0)
-	b, errB := t.sizesOf(n, 1)
-	if errA != nil || errB != nil || len(a) != 1 || len(b) != 1 {
-		return false, nil
-	}
-	v := map[string]int64{"add": a[0] + b[0], "sub": a[0] - b[0], "mul": a[0] * b[0]}[op]
-	if op == "div" {
-		if b[0] == 0 {
-			return true, fmt.Errorf("it divides a number of a shape by 0")
-		}
-		v = a[0] / b[0]
-	}
-	t.sizes[n.Out[0]] = []int64{v}
-	return true, nil
-}
-
-// dequantise is a tensor's numbers from a byte each; what they are trained as is float32.
-func (t *translation) dequantise(n onnx.Node) error {
-	v, ok, e1 := t.numbers(n, 0)
-	scale, given, e2 := t.numbers(n, 1)
-	zero, _, e3 := t.numbers(n, 2)
-	if err := firstOf(e1, e2, e3); err != nil || !ok || !given || len(scale.Floats) != 1 || len(zero.Ints) > 1 || len(v.Ints) == 0 {
-		return firstOf(err, fmt.Errorf("it is taken only of whole numbers that the file holds, with one scale for all"))
-	}
-	var from int64
-	if len(zero.Ints) == 1 {
-		from = zero.Ints[0]
-	}
-	out := onnx.Tensor{Shape: v.Shape, Floats: make([]float32, len(v.Ints))}
-	for i, x := range v.Ints {
-		out.Floats[i] = float32(x-from) * scale.Floats[0]
-	}
-	t.from.Tensors[n.Out[0]] = out
-	return nil
 }
 
 // pad is nothing where it adds nothing, as PyTorch has it before pooling.
@@ -228,6 +168,86 @@ func (t *translation) pad(n onnx.Node) error {
 	}
 	t.at[n.Out[0]] = x
 	return nil
+}
+
+// unsqueeze puts dimensions of 1 in.
+func (t *translation) unsqueeze(n onnx.Node) error {
+	if t.isSizes(n) {
+		return t.same(n)
+	}
+	x, err := t.input(n, 0)
+	axes, e := t.list(n, "axes", 1)
+	if err := firstOf(err, e); err != nil {
+		return err
+	}
+	to := slices.Clone(t.shapeOf(x))
+	rank := int64(len(to) + 1 + len(axes))
+	places := slices.Clone(axes)
+	for i := range places {
+		if places[i] < 0 {
+			places[i] += rank
+		}
+	}
+	slices.Sort(places)
+	for i, a := range places {
+		if a < 1 || a >= rank || i > 0 && a == places[i-1] || rank > 8 {
+			return fmt.Errorf("it puts dimensions in at %v of the shape %v for an image, and only such after the batch's are taken", axes, t.shapeOf(x))
+		}
+		to = slices.Insert(to, int(a)-1, 1)
+	}
+	return t.shaped(n.Out[0], x, to)
+}
+
+// sequence is the parts of a value, each of which becomes a slice where it is taken.
+type sequence struct {
+	of    int
+	axis  int64
+	sizes []int64
+}
+
+// sequenceOf is a split whose parts are taken by their number.
+func (t *translation) sequenceOf(n onnx.Node) error {
+	x, err := t.input(n, 0)
+	sizes, e := t.sizesOf(n, 1)
+	if err := firstOf(err, e); err != nil {
+		return err
+	}
+	shape, axis := t.shapeOf(x), setting(n, "axis", 0)
+	if axis < 0 {
+		axis += int64(len(shape)) + 1
+	}
+	if axis < 1 || int(axis) > len(shape) {
+		return fmt.Errorf("its axis is %d, and one after the batch's is needed", axis)
+	}
+	whole := shape[axis-1]
+	if len(sizes) == 1 { // of every part, the last one perhaps smaller
+		size := sizes[0]
+		if size < 1 || whole/size > 1000 {
+			return fmt.Errorf("it makes parts of %d of %d", size, whole)
+		}
+		for sizes = nil; whole > 0; whole -= size {
+			sizes = append(sizes, min(size, whole))
+		}
+	}
+	t.sequences[n.Out[0]] = sequence{x, axis, sizes}
+	return nil
+}
+
+func (t *translation) sequenceAt(n onnx.Node) error {
+	if len(n.In) == 0 {
+		return fmt.Errorf("it lacks an input")
+	}
+	q, ok := t.sequences[n.In[0]]
+	at, err := t.sizesOf(n, 1)
+	if err != nil || !ok || len(at) != 1 || at[0] < -int64(len(q.sizes)) || at[0] >= int64(len(q.sizes)) {
+		return firstOf(err, fmt.Errorf("it is taken only where it picks a part of SplitToSequence's"))
+	}
+	i := (int(at[0]) + len(q.sizes)) % len(q.sizes)
+	start := int64(0)
+	for _, size := range q.sizes[:i] {
+		start += size
+	}
+	return t.add(n.Out[0], models.Node{Op: "slice", From: []int{q.of}, Ints: []int64{q.axis, start, q.sizes[i]}})
 }
 
 // split is a slice for each of its results.
@@ -258,44 +278,4 @@ func (t *translation) split(n onnx.Node) error {
 		start += sizes[i]
 	}
 	return nil
-}
-
-// cast is of numbers of the file, which are of the type that they are needed in, or of a shape.
-func (t *translation) cast(n onnx.Node) error {
-	if v, ok, err := t.numbers(n, 0); err != nil || ok && len(v.Floats) > 0 && setting(n, "to", 1) == 1 {
-		t.from.Tensors[n.Out[0]] = v
-		return err
-	}
-	return t.same(n)
-}
-
-func (t *translation) same(n onnx.Node) error {
-	v, err := t.sizesOf(n, 0)
-	t.sizes[n.Out[0]] = v
-	return err
-}
-
-// sizesOf are the whole numbers of an input: a tensor's, or those of a shape.
-func (t *translation) sizesOf(n onnx.Node, i int) ([]int64, error) {
-	v, ok, err := t.numbers(n, i)
-	if err != nil {
-		return nil, err
-	}
-	if ok {
-		return v.Ints, nil
-	}
-	if i < len(n.In) {
-		if sizes, ok := t.sizes[n.In[i]]; ok {
-			return sizes, nil
-		}
-	}
-	return nil, fmt.Errorf("input %d must be whole numbers that the file holds, or that come from a shape", i)
-}
-
-// list is a setting that is an attribute in older files, and an input in newer ones.
-func (t *translation) list(n onnx.Node, name string, i int) ([]int64, error) {
-	if i < len(n.In) && n.In[i] != "" {
-		return t.sizesOf(n, i)
-	}
-	return n.Ints[name], nil
 }

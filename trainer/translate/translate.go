@@ -27,7 +27,7 @@ func ONNX(path string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
+	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, sequences: map[string]sequence{}, repeated: map[string]float32{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
 	if len(g.Shape) != 4 || slices.Contains(g.Shape[1:], 0) {
 		return nil, fmt.Errorf("its input %s has the shape %v, where [N, channels, height, width] is needed, all but N fixed", g.Input, g.Shape)
 	}
@@ -49,15 +49,17 @@ func ONNX(path string) (*Network, error) {
 // translation is a model on its way.
 type translation struct {
 	Network
-	from    *onnx.Graph
-	shapes  [][]int64          // of the nodes' results
-	at      map[string]int     // the nodes that make the values
-	sizes   map[string][]int64 // values that say a shape; 0 is the batch's size
-	read    map[string]int     // by how many operations; being the output counts
-	weights map[string]string  // the layers that tensors have been used for
-	turned  map[string]string  // transposed tensors, and the names that they had
-	linear  map[int]bool       // linear layers from MatMul, which may get a bias yet
-	noted   map[string]bool
+	from      *onnx.Graph
+	shapes    [][]int64          // of the nodes' results
+	at        map[string]int     // the nodes that make the values
+	sizes     map[string][]int64 // values that say a shape; 0 is the batch's size
+	sequences map[string]sequence
+	repeated  map[string]float32 // tensors that are one number over and over
+	read      map[string]int     // by how many operations; being the output counts
+	weights   map[string]string  // the layers that tensors have been used for
+	turned    map[string]string  // transposed tensors, and the names that they had
+	linear    map[int]bool       // linear layers from MatMul, which may get a bias yet
+	noted     map[string]bool
 }
 
 // end checks the whole.
@@ -78,6 +80,12 @@ func (t *translation) end() (*Network, error) {
 			t.Std = append(t.Std, 1)
 		}
 	}
+	layers := func(op string) bool {
+		return slices.ContainsFunc(t.Graph.Nodes, func(n models.Node) bool { return n.Op == op })
+	}
+	if layers("conv") && !layers("norm") {
+		t.noteFolded()
+	}
 	_, err := t.Graph.Classes()
 	return &t.Network, err
 }
@@ -88,6 +96,10 @@ func (t *translation) note(format string, args ...any) {
 		t.noted[format] = true
 		t.Notes = append(t.Notes, fmt.Sprintf(format, args...))
 	}
+}
+
+func (t *translation) noteFolded() {
+	t.note("convolutions have no batch norms behind them: where yours have, the export took them into the convolutions, and what is trained here is without; docs/networks.md says how to keep them")
 }
 
 // add makes value by one more node.

@@ -2,6 +2,8 @@
 """Make the ONNX models of this folder, with images and what PyTorch computes of them.
 
     python3 make.py        (written by PyTorch 1.13's torch.onnx.export, and onnx 1.12)
+
+From PyTorch 2.9 on, whose exporter is another one, it makes those named NAME-new instead (written by 2.14, with onnxscript 0.7).
 """
 import json
 import os
@@ -93,6 +95,20 @@ class Dropping(nn.Module):
         return self.fc(self.drop(F.relu6(self.bn(self.conv(x))).mean([2, 3])))
 
 
+class Shapes(nn.Module):
+    """Dimensions of 1 that come and go, ReLU6 of a sum that others read, and pooling that rounds up where nothing is to be rounded."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.gate, self.fc = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = F.relu(F.max_pool2d(self.bn(self.conv(x)), 2, ceil_mode=True))
+        gate = torch.sigmoid(self.gate(x.mean([2, 3], keepdim=True).squeeze(3).squeeze(2)))
+        x = F.relu6(x + x) * gate[:, :, None, None] + x
+        return self.fc(F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1))
+
+
 class Refused(nn.Module):
     """What would be another function if it were taken for what rapt has."""
 
@@ -105,35 +121,77 @@ class Refused(nn.Module):
         if self.how == "raw":  # normalised for one reader and not for the other
             return self.fc((self.conv((x - 0.5) / 0.25) + self.conv.bias.view(1, 4, 1, 1).sum() * 0 + F.max_pool2d(x, 3, 1)).mean([2, 3]))
         y = self.conv(x).mean([2, 3])
+        if self.how == "squeeze":  # of one image the batch's dimension too
+            return self.fc(self.conv(x).mean([2, 3], keepdim=True).squeeze())
+        if self.how == "least":
+            return self.fc(torch.minimum(F.relu(y), torch.tensor(5.0)))
         if self.how == "clamp":
             return self.fc(torch.clamp(y, max=6.0))
         y = torch.matmul(y, self.weight)  # with the bias and without
         return (y + self.bias) * torch.sigmoid(y)
 
 
+def drawn(make):
+    torch.manual_seed(3)
+    model = make()
+    with torch.no_grad():
+        for m in model.modules():  # statistics that are not those of the beginning
+            if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                m.running_mean.normal_(0, 0.3)
+                m.running_var.uniform_(0.5, 2)
+                m.weight.uniform_(0.5, 1.5)
+                m.bias.normal_(0, 0.2)
+    return model.eval()
+
+
+def bare(path):
+    """Leave out where in which file each operation was written."""
+    m = onnx.load(path, load_external_data=False)
+    for part in [m, m.graph, *m.graph.node, *m.graph.initializer, *m.graph.value_info, *m.graph.input, *m.graph.output]:
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+    onnx.save(m, path)
+
+
+def write(name, make, shape, **options):
+    model, x = drawn(make), torch.rand(2, *shape)
+    with torch.no_grad():
+        y = model(x)
+    if hasattr(model, "drop"):
+        model.drop.train()
+    images = x if "dynamic_shapes" in options else x[:1]
+    torch.onnx.export(model, (images,), name + ".onnx", input_names=["images"], output_names=["logits"], **options)
+    if "optimize" in options or "external_data" in options:
+        bare(name + ".onnx")
+    with open(name + ".json", "w") as f:
+        json.dump({"images": [round(float(v), 7) for v in x.flatten()], "logits": y.flatten().tolist(), "names": sorted(model.state_dict())}, f)
+
+
+def newer():
+    inside = {"external_data": False, "optimize": False}
+    opened = {"dynamic_shapes": {"x": {0: torch.export.Dim("N")}}}
+    write("plain-new", Plain, (1, 16, 16), **inside, **opened)
+    write("residual-new", Residual, (3, 8, 8), optimize=False)  # its numbers are in a file beside it
+    write("residual-new-folded", Residual, (3, 8, 8), external_data=False, **opened)
+    write("others-new", Others, (3, 16, 16), **inside)
+    write("others-new-open", Others, (3, 16, 16), **inside, **opened)
+    write("dropping-new", Dropping, (1, 8, 8), **inside)
+    write("shapes-new", Shapes, (1, 8, 8), **inside)
+    for how in ("squeeze", "least"):
+        torch.onnx.export(Refused(how).eval(), (torch.rand(2, 1, 6, 6),), f"refused-{how}-new.onnx", **inside, **opened)
+        bare(f"refused-{how}-new.onnx")
+
+
 def main():
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 9):
+        newer()
+        return
     for name, make, shape, options in [
         ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
-        ("dropping", Dropping, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
     ]:
-        torch.manual_seed(3)
-        model = make()
-        with torch.no_grad():
-            for m in model.modules():  # statistics that are not those of the beginning
-                if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                    m.running_mean.normal_(0, 0.3)
-                    m.running_var.uniform_(0.5, 2)
-                    m.weight.uniform_(0.5, 1.5)
-                    m.bias.normal_(0, 0.2)
-        model.eval()
-        x = torch.rand(2, *shape)
-        with torch.no_grad():
-            y = model(x)
-        if hasattr(model, "drop"):
-            model.drop.train()
-        torch.onnx.export(model, x[:1], name + ".onnx", input_names=["images"], output_names=["logits"], **options)
-        with open(name + ".json", "w") as f:
-            json.dump({"images": [round(float(v), 7) for v in x.flatten()], "logits": y.flatten().tolist(), "names": sorted(model.state_dict())}, f)
+        write(name, make, shape, **options)
     for how in ("raw", "clamp", "twice"):
         torch.onnx.export(Refused(how).eval(), torch.rand(1, 1, 6, 6), f"refused-{how}.onnx", input_names=["images"], output_names=["logits"])
     beside = "plain.weights"  # as exporters write large models
