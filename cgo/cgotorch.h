@@ -99,7 +99,7 @@ char *ct_cuda_room(int index, int64_t *free_bytes, int64_t *total);
 
 /* Element-wise. _ variants write into the first tensor and return no new one. */
 enum { CT_RELU, CT_SIGMOID, CT_TANH, CT_EXP, CT_LOG, CT_SQRT, CT_ABS, CT_SIGN, CT_NEG, CT_SQUARE, CT_FLOOR, CT_ROUND,
-       CT_ISFINITE, CT_LOGICAL_NOT, CT_FLIP_HW };
+       CT_ISFINITE, CT_LOGICAL_NOT, CT_FLIP_HW, CT_HARDSIGMOID, CT_HARDSWISH };
 char *ct_unary(int op, ct_tensor t, ct_tensor *out);
 enum { CT_ADD, CT_SUB, CT_MUL, CT_DIV, CT_MAXIMUM, CT_MINIMUM, CT_EQ, CT_NE, CT_LT, CT_LE, CT_GT, CT_GE, CT_MATMUL, CT_AND };
 char *ct_binary(int op, ct_tensor a, ct_tensor b, ct_tensor *out);

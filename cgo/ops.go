@@ -67,6 +67,10 @@ func (t Tensor) Round() Tensor      { return t.unary("Round", C.CT_ROUND) }
 func (t Tensor) IsFinite() Tensor   { return t.unary("IsFinite", C.CT_ISFINITE) }
 func (t Tensor) LogicalNot() Tensor { return t.unary("LogicalNot", C.CT_LOGICAL_NOT) }
 
+// Hardsigmoid is x/6 + 1/2, bounded to [0, 1], and Hardswish x times that (Howard et al., arXiv 1905.02244, section 5.2).
+func (t Tensor) Hardsigmoid() Tensor { return t.unary("Hardsigmoid", C.CT_HARDSIGMOID) }
+func (t Tensor) Hardswish() Tensor   { return t.unary("Hardswish", C.CT_HARDSWISH) }
+
 // FlipHW mirrors the last two dimensions.
 func (t Tensor) FlipHW() Tensor { return t.unary("FlipHW", C.CT_FLIP_HW) }
 
@@ -110,7 +114,11 @@ func (t Tensor) Clamp(lo, hi float64) Tensor {
 	if !ok {
 		return Tensor{}
 	}
-	return s.take("Clamp", C.ct_clamp(p, C.double(lo), C.double(hi), &s.out))
+	out := s.take("Clamp", C.ct_clamp(p, C.double(lo), C.double(hi), &s.out))
+	if s.tape != nil {
+		s.note(Step{Op: "Clamp", In: []Tensor{t}, Out: out, Floats: []float64{lo, hi}})
+	}
+	return out
 }
 
 // In place, under the same rules as in PyTorch: a leaf that requires a gradient is changed inside NoGrad only.

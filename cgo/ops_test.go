@@ -17,6 +17,8 @@ var unaries = []struct {
 	{"Relu", torch.Tensor.Relu, func(x float64) float64 { return max(x, 0) }},
 	{"Sigmoid", torch.Tensor.Sigmoid, func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }},
 	{"Tanh", torch.Tensor.Tanh, math.Tanh},
+	{"Hardsigmoid", torch.Tensor.Hardsigmoid, func(x float64) float64 { return max(0, min(1, x/6+0.5)) }},
+	{"Hardswish", torch.Tensor.Hardswish, func(x float64) float64 { return x * max(0, min(1, x/6+0.5)) }},
 	{"Exp", torch.Tensor.Exp, math.Exp},
 	{"Abs", torch.Tensor.Abs, math.Abs},
 	{"Sign", torch.Tensor.Sign, func(x float64) float64 { return truth(x > 0) - truth(x < 0) }},

@@ -22,11 +22,13 @@ var ops = map[string]operation{
 	"linear": {1, 0, linearShape, nil}, //
 	"norm":   {1, 0, normShape, nil},   // Number: what is added to the variance
 
-	"relu":       each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Relu() }),
-	"relu6":      each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Clamp(0, 6) }),
-	"sigmoid":    each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Sigmoid() }),
-	"tanh":       each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Tanh() }),
-	"logsoftmax": {1, 0, vector, func(_ Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].LogSoftmax(1) }},
+	"relu":        each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Relu() }),
+	"relu6":       each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Clamp(0, 6) }),
+	"sigmoid":     each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Sigmoid() }),
+	"tanh":        each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Tanh() }),
+	"hardsigmoid": each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Hardsigmoid() }),
+	"hardswish":   each(func(x torch.Tensor, _ Node) torch.Tensor { return x.Hardswish() }),
+	"logsoftmax":  {1, 0, vector, func(_ Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].LogSoftmax(1) }},
 	"dropout": {1, 0, dropoutShape, func(n Node, in []torch.Tensor, m nn.Mode) torch.Tensor { // Number: the share that is dropped
 		if !m.Train || m.Trace != nil {
 			return in[0]

@@ -20,6 +20,14 @@ type form func(w *writer, s torch.Step) ([]part, error)
 var forms = map[string]form{
 	"Relu":    plain("Relu"),
 	"Sigmoid": plain("Sigmoid"),
+	"Tanh":    plain("Tanh"),
+	"Clamp": func(w *writer, s torch.Step) ([]part, error) {
+		return one("Clip", []string{w.number(s.Floats[0]), w.number(s.Floats[1])}), nil
+	},
+	"Hardsigmoid": func(*writer, torch.Step) ([]part, error) { return []part{hardSigmoid()}, nil },
+	"Hardswish": func(w *writer, s torch.Step) ([]part, error) { // an operation of its own from opset 14 on
+		return []part{hardSigmoid(), {op: "Mul", more: []string{w.names[s.In[0]]}}}, nil
+	},
 	"Add":     plain("Add"),
 	"Sub":     plain("Sub"),
 	"Mul":     plain("Mul"),
@@ -86,6 +94,10 @@ func plain(ops ...string) form {
 
 func one(op string, more []string, attributes ...message) []part {
 	return []part{{op, more, attributes}}
+}
+
+func hardSigmoid() part {
+	return part{op: "HardSigmoid", attributes: []message{attribute("alpha", float32(1.0/6)), attribute("beta", float32(0.5))}}
 }
 
 // pooled is pooling of k x k windows.

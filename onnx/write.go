@@ -1,8 +1,10 @@
 package onnx
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 
@@ -119,6 +121,13 @@ func (w *writer) named(t torch.Tensor, values map[torch.Tensor]string) (string, 
 func (w *writer) constant(v ...int64) string {
 	name := w.fresh("sizes")
 	w.graph.bytes(5, tensor(name, typeInt64, []int64{int64(len(v))}, int64s(v)))
+	return name
+}
+
+// number is a float32 that a node reads.
+func (w *writer) number(v float64) string {
+	name := w.fresh("number")
+	w.graph.bytes(5, tensor(name, typeFloat, nil, binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(v)))))
 	return name
 }
 

@@ -24,6 +24,8 @@ CT_API char *ct_unary(int op, ct_tensor t, ct_tensor *out) {
       case CT_ISFINITE: return x.isfinite();
       case CT_LOGICAL_NOT: return x.logical_not();
       case CT_FLIP_HW: return x.flip({-2, -1});
+      case CT_HARDSIGMOID: return at::hardsigmoid(x);
+      case CT_HARDSWISH: return at::hardswish(x);
     }
     TORCH_CHECK(false, "unknown unary op ", op);
   });

@@ -22,6 +22,7 @@ func init() {
 	translators = map[string]translator{
 		"Conv": (*translation).conv, "Gemm": (*translation).gemm, "MatMul": (*translation).matMul, "BatchNormalization": (*translation).norm,
 		"Relu": plain("relu"), "Sigmoid": plain("sigmoid"), "Tanh": plain("tanh"), "GlobalAveragePool": plain("globalpool"),
+		"HardSwish": plain("hardswish"), "HardSigmoid": (*translation).hardSigmoid,
 		"MaxPool": pool("maxpool"), "AveragePool": pool("avgpool"), "ReduceMean": (*translation).mean4D,
 		"Add": two("add"), "Sub": two("sub"), "Mul": two("mul"), "Div": two("div"),
 		"Clip": (*translation).clip, "Dropout": (*translation).dropout, "Identity": (*translation).identity,
@@ -309,6 +310,21 @@ func (t *translation) clip(n onnx.Node) error {
 		return fmt.Errorf("it bounds numbers to %v, and only 0 to 6 (ReLU6) is taken", bound)
 	}
 	return t.add(n.Out[0], models.Node{Op: "relu6", From: []int{x}})
+}
+
+func (t *translation) hardSigmoid(n onnx.Node) error {
+	alpha, ok := n.Floats["alpha"]
+	if !ok {
+		alpha = 0.2
+	}
+	beta, ok := n.Floats["beta"]
+	if !ok {
+		beta = 0.5
+	}
+	if math.Abs(alpha-1.0/6) > 1e-6 || beta != 0.5 {
+		return fmt.Errorf("it is %g x + %g, and only PyTorch's, x/6 + 1/2, is taken", alpha, beta)
+	}
+	return plain("hardsigmoid")(t, n)
 }
 
 // least is the smaller of a value and a number: of what is above 0 and 6 it is ReLU6, which PyTorch's function is written as.

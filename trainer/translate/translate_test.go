@@ -207,14 +207,15 @@ func wires(m *models.Model) (out []string) {
 	return out
 }
 
-// What PyTorch exports is read as what PyTorch computes, under the names of its state dict but for what it computes beforehand.
+// What PyTorch exports is read as what PyTorch computes, under the names of its state dict but for what it computes beforehand, and so is what rapt
+// exports of that.
 func TestPyTorch(t *testing.T) {
 	for name, c := range map[string]struct {
 		others string // of the state dict's names, those that are no tensors of the network
 		wired  bool
 	}{
 		"plain": {"", true}, "plain-beside": {"", true}, "plain-open": {"", true}, "residual": {"mean std", true}, "residual-folded": {"-", true}, "others": {"out shift", false}, "dropping": {"", true}, "others-open": {"out shift", false},
-		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", false}, "others-new-open": {"out shift", false}, "dropping-new": {"", true}, "shapes": {"", false}, "shapes-new": {"", false},
+		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", false}, "others-new-open": {"out shift", false}, "dropping-new": {"", true}, "shapes": {"", false}, "shapes-new": {"", false}, "hard": {"", false}, "hard-new": {"", false},
 	} {
 		var want struct {
 			Images, Logits []float32
@@ -230,6 +231,8 @@ func TestPyTorch(t *testing.T) {
 				near(t, s.FromFloat32(want.Logits, 2, 5), m.Forward(x, nn.Eval), 2e-6, name)
 				near(t, s.FromFloat32(want.Logits, 2, 5), m.Forward(x, nn.Mode{Folded: nn.Fold(m.Module)}), 2e-6, name)
 			})
+			again := built(t, s, exported(t, m))
+			s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), again.Forward(x, nn.Eval), 1e-6, name) })
 			assert.Equal(t, c.wired, len(models.Wiring(m)) > 0, name)
 			var lacks []string
 			for _, n := range want.Names {

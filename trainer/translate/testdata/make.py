@@ -109,6 +109,20 @@ class Shapes(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).squeeze(-1).squeeze(-1))
 
 
+class Hard(nn.Module):
+    """MobileNet v3's activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Hardswish()
+        self.gate, self.fc = nn.Conv2d(4, 4, 1), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.act(self.bn(self.conv(x)))
+        x = x * F.hardsigmoid(self.gate(F.adaptive_avg_pool2d(x, 1)))
+        return self.fc(F.hardswish(x).mean([2, 3]))
+
+
 class Refused(nn.Module):
     """What would be another function if it were taken for what rapt has."""
 
@@ -178,6 +192,8 @@ def newer():
     write("others-new-open", Others, (3, 16, 16), **inside, **opened)
     write("dropping-new", Dropping, (1, 8, 8), **inside)
     write("shapes-new", Shapes, (1, 8, 8), **inside)
+    write("hard-new", Hard, (1, 8, 8), **inside)
+    torch.manual_seed(3)
     for how in ("squeeze", "least"):
         torch.onnx.export(Refused(how).eval(), (torch.rand(2, 1, 6, 6),), f"refused-{how}-new.onnx", **inside, **opened)
         bare(f"refused-{how}-new.onnx")
@@ -189,7 +205,7 @@ def main():
         return
     for name, make, shape, options in [
         ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
-        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("hard", Hard, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
     ]:
         write(name, make, shape, **options)
     for how in ("raw", "clamp", "twice"):
