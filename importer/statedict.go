@@ -120,11 +120,18 @@ func (d *StateDict) collect(dict *pickle.Dict) error {
 	return nil
 }
 
-// prefixes are what wrapping modules put before every name: DataParallel, the original's AttackPGD, and others.
-var prefixes = []string{"module.", "basic_model.", "model."}
+// prefixes are what wrapping modules put before every name: DataParallel and AveragedModel, the original's AttackPGD, torch.compile, and others.
+var prefixes = []string{"module.", "basic_model.", "model.", "_orig_mod."}
+
+// averagedName is torch.optim.swa_utils.AveragedModel's count, beside the model.
+const averagedName = "n_averaged"
 
 // strip takes away the prefixes that all names have, as often as they have them.
 func (d *StateDict) strip() {
+	if at := slices.IndexFunc(d.Tensors, func(t *Tensor) bool { return t.Name == averagedName }); at >= 0 && len(d.Tensors) > 1 {
+		d.Tensors = slices.Delete(d.Tensors, at, at+1)
+		d.note("%q, by which an average of models counts, was left out", averagedName)
+	}
 	gone := ""
 	for again := true; again; {
 		again = false
