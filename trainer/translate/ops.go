@@ -80,12 +80,7 @@ func (t *translation) conv(n onnx.Node) error {
 // weighted adds a layer of that weight, with the bias that the operation may have.
 func (t *translation) weighted(n onnx.Node, layer models.Node, w onnx.Tensor) error {
 	bias, hasBias, err := t.numbers(n, 2)
-	repeated, zeros := float32(1), false
-	if len(n.In) > 2 && !hasBias {
-		repeated, zeros = t.repeated[n.In[2]]
-		zeros = zeros && repeated == 0
-	}
-	if err != nil || len(n.In) > 2 && n.In[2] != "" && !hasBias && !zeros {
+	if err != nil || len(n.In) > 2 && n.In[2] != "" && !hasBias && !t.zeros[n.In[2]] {
 		return firstOf(err, fmt.Errorf("a bias that the file holds is needed"))
 	}
 	tensors := map[string]onnx.Tensor{"weight": w}

@@ -133,16 +133,16 @@ func (t *translation) castLike(n onnx.Node) error {
 	return nil
 }
 
-// expand repeats one number: so PyTorch writes, without its optimizer, the biases of convolutions that have none.
+// expand repeats 0: so PyTorch writes, without its optimizer, the biases of convolutions that have none.
 func (t *translation) expand(n onnx.Node) error {
 	if t.isSizes(n) {
 		return t.same(n)
 	}
 	v, ok, err := t.numbers(n, 0)
-	if err != nil || !ok || len(v.Floats) != 1 {
-		return firstOf(err, fmt.Errorf("it is taken only where it repeats one number that the file holds"))
+	if err != nil || !ok || len(v.Floats) != 1 || v.Floats[0] != 0 {
+		return firstOf(err, fmt.Errorf("it is taken only where it repeats a 0 that the file holds, as the bias of a convolution that has none"))
 	}
-	t.repeated[n.Out[0]] = v.Floats[0]
+	t.zeros[n.Out[0]] = true
 	return nil
 }
 

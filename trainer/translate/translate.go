@@ -27,7 +27,7 @@ func ONNX(path string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, sequences: map[string]sequence{}, repeated: map[string]float32{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
+	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, sequences: map[string]sequence{}, zeros: map[string]bool{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
 	if len(g.Shape) != 4 || slices.Contains(g.Shape[1:], 0) {
 		return nil, fmt.Errorf("its input %s has the shape %v, where [N, channels, height, width] is needed, all but N fixed", g.Input, g.Shape)
 	}
@@ -54,11 +54,11 @@ type translation struct {
 	at        map[string]int     // the nodes that make the values
 	sizes     map[string][]int64 // values that say a shape; 0 is the batch's size
 	sequences map[string]sequence
-	repeated  map[string]float32 // tensors that are one number over and over
-	read      map[string]int     // by how many operations; being the output counts
-	weights   map[string]string  // the layers that tensors have been used for
-	turned    map[string]string  // transposed tensors, and the names that they had
-	linear    map[int]bool       // linear layers from MatMul, which may get a bias yet
+	zeros     map[string]bool   // tensors that are 0 over and over
+	read      map[string]int    // by how many operations; being the output counts
+	weights   map[string]string // the layers that tensors have been used for
+	turned    map[string]string // transposed tensors, and the names that they had
+	linear    map[int]bool      // linear layers from MatMul, which may get a bias yet
 	noted     map[string]bool
 }
 
