@@ -207,19 +207,11 @@ type sequence struct {
 
 // sequenceOf is a split whose parts are taken by their number.
 func (t *translation) sequenceOf(n onnx.Node) error {
-	x, err := t.input(n, 0)
+	x, axis, whole, err := t.along(n)
 	sizes, e := t.sizesOf(n, 1)
 	if err := firstOf(err, e); err != nil {
 		return err
 	}
-	shape, axis := t.shapeOf(x), setting(n, "axis", 0)
-	if axis < 0 {
-		axis += int64(len(shape)) + 1
-	}
-	if axis < 1 || int(axis) > len(shape) {
-		return fmt.Errorf("its axis is %d, and one after the batch's is needed", axis)
-	}
-	whole := shape[axis-1]
 	if len(sizes) == 1 { // of every part, the last one perhaps smaller
 		size := sizes[0]
 		if size < 1 || whole/size > 1000 {
@@ -231,6 +223,21 @@ func (t *translation) sequenceOf(n onnx.Node) error {
 	}
 	t.sequences[n.Out[0]] = sequence{x, axis, sizes}
 	return nil
+}
+
+// along is the value that an operation takes apart, and the dimension along which, with its size.
+func (t *translation) along(n onnx.Node) (x int, axis, whole int64, err error) {
+	if x, err = t.input(n, 0); err != nil {
+		return x, 0, 0, err
+	}
+	shape := t.shapeOf(x)
+	if axis = setting(n, "axis", 0); axis < 0 {
+		axis += int64(len(shape)) + 1
+	}
+	if axis < 1 || int(axis) > len(shape) {
+		return x, axis, 0, fmt.Errorf("its axis is %d, and one after the batch's is needed", axis)
+	}
+	return x, axis, shape[axis-1], nil
 }
 
 func (t *translation) sequenceAt(n onnx.Node) error {
@@ -252,18 +259,14 @@ func (t *translation) sequenceAt(n onnx.Node) error {
 
 // split is a slice for each of its results.
 func (t *translation) split(n onnx.Node) error {
-	x, err := t.input(n, 0)
+	x, axis, whole, err := t.along(n)
 	sizes, e := t.list(n, "split", 1)
 	if err := firstOf(err, e); err != nil {
 		return err
 	}
-	shape, axis := t.shapeOf(x), setting(n, "axis", 0)
-	if axis < 1 || int(axis) > len(shape) {
-		return fmt.Errorf("its axis is %d, and one after the batch's is needed", axis)
-	}
-	if parts, left := int64(len(n.Out)), shape[axis-1]; len(sizes) == 0 { // alike, and where that cannot be the last one smaller
+	if parts, left := int64(len(n.Out)), whole; len(sizes) == 0 { // alike, and where that cannot be the last one smaller
 		for range parts {
-			sizes = append(sizes, min(left, (shape[axis-1]+parts-1)/parts))
+			sizes = append(sizes, min(left, (whole+parts-1)/parts))
 			left -= sizes[len(sizes)-1]
 		}
 	}
