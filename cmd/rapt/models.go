@@ -16,7 +16,9 @@ func (a *app) modelsCommand() *cobra.Command {
 		Short: "List the networks that model.arch may name, with their sizes",
 		Long: `Lists the networks by the names that model.arch takes: the images that each is for, whether it has a width (model.width), parameters,
 multiply-accumulates for one image, and convolutions and linear layers, for 10 classes. A network that takes any images takes any channels too; its numbers
-are for the input that is shown.`,
+are for the input that is shown.
+
+A network of your own is named custom, and comes from an ONNX model: see rapt import.`,
 		Example: `  rapt models
   rapt models --json`,
 		Args: positional(),
