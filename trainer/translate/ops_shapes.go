@@ -15,8 +15,16 @@ func (t *translation) identity(n onnx.Node) error {
 		return err
 	}
 	x, err := t.input(n, 0)
-	t.at[n.Out[0]] = x
+	if err == nil {
+		t.alias(n, x)
+	}
 	return err
+}
+
+// alias gives a value the name of the operation's result, too. What reads it by either name reads it by both.
+func (t *translation) alias(n onnx.Node, x int) {
+	all := t.read[n.In[0]] - 1 + t.read[n.Out[0]]
+	t.at[n.Out[0]], t.read[n.Out[0]], t.read[n.In[0]] = x, all, all
 }
 
 func (t *translation) flatten(n onnx.Node) error {
@@ -166,7 +174,7 @@ func (t *translation) pad(n onnx.Node) error {
 	if err = firstOf(err, e); err != nil || slices.ContainsFunc(pads, func(v int64) bool { return v != 0 }) {
 		return firstOf(err, fmt.Errorf("it pads by %v, and only a convolution's or a pooling's own padding is taken", pads))
 	}
-	t.at[n.Out[0]] = x
+	t.alias(n, x)
 	return nil
 }
 

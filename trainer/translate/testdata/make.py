@@ -134,6 +134,8 @@ class Refused(nn.Module):
     def forward(self, x):
         if self.how == "raw":  # normalised for one reader and not for the other
             return self.fc((self.conv((x - 0.5) / 0.25) + self.conv.bias.view(1, 4, 1, 1).sum() * 0 + F.max_pool2d(x, 3, 1)).mean([2, 3]))
+        if self.how == "clone":  # the same by way of a copy
+            return self.fc((self.conv((x.clone() - 0.5) / 0.25) + F.max_pool2d(x, 3, 1)).mean([2, 3]))
         y = self.conv(x).mean([2, 3])
         if self.how == "squeeze":  # of one image the batch's dimension too
             return self.fc(self.conv(x).mean([2, 3], keepdim=True).squeeze())
@@ -194,7 +196,7 @@ def newer():
     write("shapes-new", Shapes, (1, 8, 8), **inside)
     write("hard-new", Hard, (1, 8, 8), **inside)
     torch.manual_seed(3)
-    for how in ("squeeze", "least"):
+    for how in ("squeeze", "least", "clone"):
         torch.onnx.export(Refused(how).eval(), (torch.rand(2, 1, 6, 6),), f"refused-{how}-new.onnx", **inside, **opened)
         bare(f"refused-{how}-new.onnx")
 
