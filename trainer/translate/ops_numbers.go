@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 
 	"rapt/models"
 	"rapt/onnx"
@@ -144,6 +145,35 @@ func (t *translation) expand(n onnx.Node) error {
 	}
 	t.zeros[n.Out[0]] = true
 	return nil
+}
+
+// reshapeNumbers gives numbers of the file another shape, as those have that normalise images.
+func (t *translation) reshapeNumbers(n onnx.Node, shape func(from []int64) []int64) (done bool, err error) {
+	v, ok, err := t.numbers(n, 0)
+	if err != nil || !ok {
+		return err != nil, err
+	}
+	to := slices.Clone(shape(v.Shape))
+	count, open := int64(1), -1
+	for i, d := range to {
+		if d == -1 && open < 0 {
+			open = i
+		} else if d < 1 || d > int64(len(v.Floats)) || count > int64(len(v.Floats)) {
+			return true, fmt.Errorf("the shape %v of %s cannot become %v", v.Shape, n.In[0], to)
+		} else {
+			count *= d
+		}
+	}
+	if open >= 0 {
+		to[open] = int64(len(v.Floats)) / count
+		count *= to[open]
+	}
+	if count != int64(len(v.Floats)) {
+		return true, fmt.Errorf("the shape %v of %s cannot become %v", v.Shape, n.In[0], to)
+	}
+	v.Shape = to
+	t.from.Tensors[n.Out[0]] = v
+	return true, nil
 }
 
 // isSizes tells whether an operation is on numbers that say a shape, and not on what images lead to.

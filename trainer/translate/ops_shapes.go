@@ -39,11 +39,14 @@ func (t *translation) reshape(n onnx.Node) error {
 	if t.isSizes(n) {
 		return t.same(n)
 	}
-	x, err := t.input(n, 0)
+	to, err := t.sizesOf(n, 1)
 	if err != nil {
 		return err
 	}
-	to, err := t.sizesOf(n, 1)
+	if done, err := t.reshapeNumbers(n, func([]int64) []int64 { return to }); done {
+		return err
+	}
+	x, err := t.input(n, 0)
 	if err != nil {
 		return err
 	}
@@ -150,14 +153,18 @@ func (t *translation) slice(n onnx.Node) error {
 		steps = []int64{1}
 	}
 	shape := t.shapeOf(x)
-	if len(starts) != 1 || len(ends) != 1 || len(axes) != 1 || !slices.Equal(steps, []int64{1}) || axes[0] < 1 || int(axes[0]) > len(shape) || starts[0] < 0 {
+	if len(starts) != 1 || len(ends) != 1 || len(axes) != 1 || !slices.Equal(steps, []int64{1}) || axes[0] < 1 || int(axes[0]) > len(shape) {
 		return fmt.Errorf("it takes from %v to %v of the dimensions %v by steps of %v, and only one dimension after the batch's, by steps of 1, is taken", starts, ends, axes, steps)
 	}
 	end := min(ends[0], shape[axes[0]-1])
 	if end < 0 {
 		end += shape[axes[0]-1]
 	}
-	return t.add(n.Out[0], models.Node{Op: "slice", From: []int{x}, Ints: []int64{axes[0], starts[0], end - starts[0]}})
+	start := starts[0]
+	if start < 0 {
+		start = max(0, start+shape[axes[0]-1])
+	}
+	return t.add(n.Out[0], models.Node{Op: "slice", From: []int{x}, Ints: []int64{axes[0], start, end - start}})
 }
 
 func (t *translation) logSoftmax(n onnx.Node) error {
@@ -183,13 +190,27 @@ func (t *translation) unsqueeze(n onnx.Node) error {
 	if t.isSizes(n) {
 		return t.same(n)
 	}
-	x, err := t.input(n, 0)
-	axes, e := t.list(n, "axes", 1)
-	if err := firstOf(err, e); err != nil {
+	axes, err := t.list(n, "axes", 1)
+	if err != nil {
 		return err
 	}
-	to := slices.Clone(t.shapeOf(x))
-	rank := int64(len(to) + 1 + len(axes))
+	if done, err := t.reshapeNumbers(n, func(from []int64) []int64 { return widened(from, axes) }); done {
+		return err
+	}
+	x, err := t.input(n, 0)
+	if err != nil {
+		return err
+	}
+	to := widened(append([]int64{0}, t.shapeOf(x)...), axes) // 0: the batch's
+	if len(to) == 0 || to[0] != 0 {
+		return fmt.Errorf("it puts dimensions in at %v of the shape %v for an image, and only such after the batch's are taken", axes, t.shapeOf(x))
+	}
+	return t.shaped(n.Out[0], x, to[1:])
+}
+
+// widened is a shape with dimensions of 1 at these places of what comes out; nil where that is none.
+func widened(from, axes []int64) []int64 {
+	rank := int64(len(from) + len(axes))
 	places := slices.Clone(axes)
 	for i := range places {
 		if places[i] < 0 {
@@ -197,13 +218,14 @@ func (t *translation) unsqueeze(n onnx.Node) error {
 		}
 	}
 	slices.Sort(places)
+	to := slices.Clone(from)
 	for i, a := range places {
-		if a < 1 || a >= rank || i > 0 && a == places[i-1] || rank > 8 {
-			return fmt.Errorf("it puts dimensions in at %v of the shape %v for an image, and only such after the batch's are taken", axes, t.shapeOf(x))
+		if a < 0 || a >= rank || i > 0 && a == places[i-1] || rank > 8 {
+			return nil
 		}
-		to = slices.Insert(to, int(a)-1, 1)
+		to = slices.Insert(to, int(a), 1)
 	}
-	return t.shaped(n.Out[0], x, to)
+	return to
 }
 
 // sequence is the parts of a value, each of which becomes a slice where it is taken.

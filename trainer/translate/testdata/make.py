@@ -123,6 +123,20 @@ class Hard(nn.Module):
         return self.fc(F.hardswish(x).mean([2, 3]))
 
 
+class Normal(nn.Module):
+    """Normalises its images by lists that it shapes itself, and takes channels from the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]))
+        self.register_buffer("std", torch.tensor([0.2, 0.25, 0.3]))
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 5)
+
+    def forward(self, x):
+        x = F.relu(self.bn(self.conv((x - self.mean.view(1, -1, 1, 1)) / self.std[None, :, None, None])))
+        return self.fc(torch.cat([x[:, -2:], x[:, :-2]], 1).mean([2, 3]))
+
+
 class Refused(nn.Module):
     """What would be another function if it were taken for what rapt has."""
 
@@ -195,6 +209,7 @@ def newer():
     write("dropping-new", Dropping, (1, 8, 8), **inside)
     write("shapes-new", Shapes, (1, 8, 8), **inside)
     write("hard-new", Hard, (1, 8, 8), **inside)
+    write("normal-new", Normal, (3, 8, 8), **inside)
     torch.manual_seed(3)
     for how in ("squeeze", "least", "clone"):
         torch.onnx.export(Refused(how).eval(), (torch.rand(2, 1, 6, 6),), f"refused-{how}-new.onnx", **inside, **opened)
@@ -207,7 +222,7 @@ def main():
         return
     for name, make, shape, options in [
         ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
-        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("hard", Hard, (1, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("hard", Hard, (1, 8, 8), KEEP), ("normal", Normal, (3, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
     ]:
         write(name, make, shape, **options)
     for how in ("raw", "clamp", "twice"):
