@@ -80,10 +80,10 @@ func (t *translation) end() (*Network, error) {
 			t.Std = append(t.Std, 1)
 		}
 	}
-	layers := func(op string) bool {
+	has := func(op string) bool {
 		return slices.ContainsFunc(t.Graph.Nodes, func(n models.Node) bool { return n.Op == op })
 	}
-	if layers("conv") && !layers("norm") {
+	if has("conv") && !has("norm") {
 		t.noteFolded()
 	}
 	_, err := t.Graph.Classes()
