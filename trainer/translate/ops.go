@@ -324,7 +324,7 @@ func (t *translation) hardSigmoid(n onnx.Node) error {
 
 // least is the smaller of a value and a number: of what is above 0 and 6 it is ReLU6, which PyTorch's function is written as.
 func (t *translation) least(n onnx.Node) error {
-	for i := range min(2, len(n.In)) {
+	for i := 0; i < 2 && len(n.In) == 2; i++ {
 		v, ok, err := t.numbers(n, i)
 		if err != nil {
 			return err

@@ -103,6 +103,7 @@ func TestLookAlikes(t *testing.T) {
 		"clamp":       "it bounds numbers to [-Inf 6], and only 0 to 6",
 		"twice":       "numbers of the file, of the shape [5], are taken only",
 		"squeeze-new": "it takes away all dimensions of 1",
+		"alone":       "only the smaller of a ReLU's result and 6 (ReLU6) is taken",
 		"clone-new":   "numbers of the file, of the shape [], are taken only to normalise all that the network sees",
 		"least-new":   "only the smaller of a ReLU's result and 6 (ReLU6) is taken",
 	} {

@@ -227,6 +227,9 @@ def main():
         write(name, make, shape, **options)
     for how in ("raw", "clamp", "twice"):
         torch.onnx.export(Refused(how).eval(), torch.rand(1, 1, 6, 6), f"refused-{how}.onnx", input_names=["images"], output_names=["logits"])
+    value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, 6, 6])
+    alone = onnx.helper.make_graph([onnx.helper.make_node("Min", ["images"], ["logits"])], "alone", [value("images")], [value("logits")])
+    onnx.save(onnx.helper.make_model(alone, ir_version=7, opset_imports=[onnx.helper.make_opsetid("", 13)]), "refused-alone.onnx")
     beside = "plain.weights"  # as exporters write large models
     if os.path.exists(beside):
         os.remove(beside)
