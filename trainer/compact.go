@@ -85,9 +85,6 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 
 // compactable refuses a model that nothing can be taken out of, before images are read.
 func (o *opened) compactable() error {
-	if o.file.Metadata["channels"] != "" {
-		return &InputError{fmt.Errorf("%s is what rapt compact left already", o.path)}
-	}
 	return o.outlined(func(m *models.Model) error {
 		if len(models.Wiring(m)) == 0 {
 			return &InputError{fmt.Errorf("%s is a %s: %w", o.path, o.spec.Arch, models.ErrNotWired)}

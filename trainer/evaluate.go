@@ -261,7 +261,7 @@ func (o *opened) with(devices []torch.Device, workers int, f func(*team, *images
 // report is what can be said without running the model.
 func (o *opened) report() (*metrics.Report, error) {
 	meta := o.file.Metadata
-	r := &metrics.Report{Schema: 1, Name: meta["name"], Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Method: o.method, Seed: o.seed,
+	r := &metrics.Report{Schema: 1, Name: meta["name"], Dataset: o.dataset, Arch: o.spec.Arch, Width: o.spec.Width, Channels: o.spec.Channels, Method: o.method, Seed: o.seed,
 		Version: meta["rapt_version"], Checkpoint: o.path, Stage: meta["stage"], Unfinished: o.unfinished, CompactedFrom: meta["compacted_from"]}
 	r.Epoch, _ = strconv.Atoi(meta["epoch"]) // 0 where it was not trained by rapt
 	kind, err := admm.ParseType(o.sparsity)

@@ -40,6 +40,9 @@ func (p *pipeline) metadata(st *stage) map[string]string {
 	if p.spec.Graph != "" {
 		meta["graph"] = p.spec.Graph
 	}
+	if len(p.spec.Channels) > 0 {
+		meta["channels"] = channelList(p.spec.Channels)
+	}
 	if len(p.spec.Mean) > 0 { // the network sees (pixels - mean) / std
 		meta["mean"], meta["std"] = joined(p.spec.Mean, float), joined(p.spec.Std, float)
 	}

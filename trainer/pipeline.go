@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 
 	"go.uber.org/zap"
 
@@ -136,11 +137,14 @@ func shapeOf(set *datasets.Set) [3]int64 { return [3]int64{int64(set.C), int64(s
 func (p *pipeline) architecture(classes int, input [3]int64) error {
 	m, d := p.cfg.Model, p.cfg.Data
 	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes, Input: input, Mean: float64s(d.Mean), Std: float64s(d.Std)}
+	var err error
 	if m.Arch == models.Custom {
-		var err error
-		if p.spec.Graph, err = graphOf(p.cfg); err != nil {
-			return err
-		}
+		p.spec.Graph, err = graphOf(p.cfg)
+	} else {
+		p.spec.Channels, err = p.channelsLeft()
+	}
+	if err != nil {
+		return err
 	}
 	if n := int(input[0]); len(d.Mean) > 0 && len(d.Mean) != n {
 		return p.cfg.Errorf("data.mean", "data.mean holds %d numbers, but the images have %d channels: one for each is needed", len(d.Mean), n)
@@ -161,6 +165,23 @@ func graphOf(cfg *config.Config) (string, error) {
 		err = cfg.Errorf("model.load", "model.load %s describes no network of its own: it is a %.80q, which model.arch has to name", cfg.Model.Load, meta["arch"])
 	}
 	return meta["graph"], err
+}
+
+// channelsLeft are those that rapt compact left of the network in the config's model.load; nil where that is a whole one.
+func (p *pipeline) channelsLeft() (map[string]int64, error) {
+	m := p.cfg.Model
+	if m.Load == "" {
+		return nil, nil
+	}
+	meta, _, err := checkpoint.ReadHeader(m.Load)
+	if err != nil || meta["channels"] == "" || meta["arch"] != m.Arch || meta["width"] != strconv.Itoa(max(m.Width, 1)) {
+		return nil, err // what does not fit is refused by fits
+	}
+	channels, err := readChannels(meta["channels"])
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("%s: \"channels\" in its metadata: %w", m.Load, err)}
+	}
+	return channels, nil
 }
 
 // searching lets cuDNN choose by timing, unless the run is deterministic: that can come out otherwise the next time.
@@ -200,7 +221,9 @@ func (p *pipeline) ready() ([]torch.Device, error) {
 func (p *pipeline) fits() error {
 	return torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
 		model, err := models.New(s, p.spec, nil)
-		if err != nil {
+		if err != nil && len(p.spec.Channels) > 0 {
+			return &InputError{fmt.Errorf("%s: %w", p.cfg.Model.Load, err)}
+		} else if err != nil {
 			return err
 		}
 		plans, err := newPrunings(p.cfg, model)
@@ -342,15 +365,19 @@ func (p *pipeline) seal(report *metrics.Report) error {
 }
 
 func (p *pipeline) modelName() string {
+	name := p.spec.Arch
 	if p.spec.Width > 1 {
-		return fmt.Sprintf("%s w=%d", p.spec.Arch, p.spec.Width)
+		name += fmt.Sprintf(" w=%d", p.spec.Width)
 	}
-	return p.spec.Arch
+	if len(p.spec.Channels) > 0 {
+		name += " compacted"
+	}
+	return name
 }
 
 func (p *pipeline) newReport() *metrics.Report {
 	c := p.cfg
 	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
-		Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version,
+		Channels: p.spec.Channels, Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version,
 		DataNote: p.parts.Note, Attacks: reports(p.judges)}
 }

@@ -2,6 +2,7 @@ package trainer
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -14,7 +15,7 @@ import (
 // describe fills in all that needs no measuring.
 func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	c, model, kind := p.cfg, p.team.members[0].model, p.plan.kind
-	out := &metrics.Plan{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
+	out := &metrics.Plan{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Channels: p.spec.Channels, Method: c.Training.Method,
 		Type: string(kind), Resolved: true, Coupled: [][]string{}}
 	cost, err := models.Cost(model)
 	if err != nil {
@@ -173,7 +174,9 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 
 // shrunk counts the network with the channels taken out: left are the rows of the layers that shrink.
 func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) (parameters, macs int64, err error) {
+	whole := spec.Channels
 	spec.Channels = map[string]int64{}
+	maps.Copy(spec.Channels, whole)
 	for _, w := range wiring {
 		if n, ok := left[w.From[len(w.From)-1]]; ok && len(w.To) > 0 {
 			for _, layer := range w.From {

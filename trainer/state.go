@@ -239,7 +239,7 @@ func fits(path string, meta map[string]string, infos []checkpoint.TensorInfo, mo
 		return err
 	}
 	if made, err := readChannels(meta["channels"]); err != nil || !maps.Equal(made, spec.Channels) {
-		return &InputError{fmt.Errorf("%s is what rapt compact left of a %s: training and pruning go on from the checkpoint that it was made from", path, spec.Arch)}
+		return &InputError{fmt.Errorf("%s has other channels left of a %s than the network that is trained, which has those of model.load", path, spec.Arch)}
 	}
 	given := map[string]checkpoint.TensorInfo{}
 	for _, stored := range infos {

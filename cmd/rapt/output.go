@@ -40,7 +40,7 @@ func isTerminal(w io.Writer) bool {
 
 // describe is a report's first lines, each after the indent.
 func describe(w io.Writer, r *metrics.Report, indent string) {
-	fmt.Fprintf(w, "%s%s: %s (width %d) on %s", indent, r.Name, r.Arch, r.Width, r.Dataset)
+	fmt.Fprintf(w, "%s%s: %s (width %d%s) on %s", indent, r.Name, r.Arch, r.Width, compacted(r.Channels), r.Dataset)
 	if r.Method != "" {
 		fmt.Fprintf(w, ", training method %s", r.Method)
 	}
@@ -51,6 +51,14 @@ func describe(w io.Writer, r *metrics.Report, indent string) {
 	if r.Checkpoint != "" {
 		fmt.Fprintf(w, "%smodel: %s%s\n", indent, r.Checkpoint, origin(r))
 	}
+}
+
+// compacted says of a network that it has not all of its channels.
+func compacted(channels map[string]int64) string {
+	if len(channels) == 0 {
+		return ""
+	}
+	return ", compacted"
 }
 
 // origin is the stage and epoch that a judged model comes from.

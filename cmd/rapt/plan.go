@@ -52,7 +52,7 @@ get smaller and which only sparse, sizes in bytes, and estimates of memory and t
 }
 
 func (a *app) showPlan(p *metrics.Plan) {
-	fmt.Fprintf(a.out, "%s: %s (width %d) on %s, training method %s, %s\n", p.Name, p.Arch, p.Width, p.Dataset, p.Method, p.Type)
+	fmt.Fprintf(a.out, "%s: %s (width %d%s) on %s, training method %s, %s\n", p.Name, p.Arch, p.Width, compacted(p.Channels), p.Dataset, p.Method, p.Type)
 	if b := p.Budget; b != nil {
 		fmt.Fprintf(a.out, "budget: %s %g, %s; these ratios keep %s\n", b.Of, b.Wanted, b.Method, percent(b.Reached))
 	}

@@ -10,13 +10,14 @@ import (
 
 // Plan is what `rapt plan --json` prints: what a config would do, before anything is trained.
 type Plan struct {
-	Schema  int    `json:"schema"` // 1
-	Name    string `json:"name"`
-	Dataset string `json:"dataset"`
-	Arch    string `json:"arch"`
-	Width   int    `json:"width"`
-	Method  string `json:"method"`
-	Type    string `json:"sparsity_type"`
+	Schema   int              `json:"schema"` // 1
+	Name     string           `json:"name"`
+	Dataset  string           `json:"dataset"`
+	Arch     string           `json:"arch"`
+	Width    int              `json:"width"`
+	Channels map[string]int64 `json:"channels,omitempty"` // as in Report
+	Method   string           `json:"method"`
+	Type     string           `json:"sparsity_type"`
 
 	Resolved bool        `json:"resolved"` // the ratios are those that the run will have
 	Note     string      `json:"note,omitempty"`

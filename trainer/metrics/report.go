@@ -16,6 +16,8 @@ type Report struct {
 	Width      int    `json:"width"`
 	Method     string `json:"method"`
 	Parameters int64  `json:"parameters"`
+	// Channels that each layer has left, where rapt compact took some out; empty of a whole network.
+	Channels map[string]int64 `json:"channels,omitempty"`
 
 	// Of one model that is judged: its file, the stage and epoch that it comes from, and whether its run had not ended.
 	Checkpoint string `json:"checkpoint,omitempty"`

@@ -1,0 +1,139 @@
+package trainer_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	torch "rapt/cgo"
+	"rapt/trainer"
+	"rapt/trainer/checkpoint"
+)
+
+// half is a network whose channels were pruned by half and taken out.
+func half(t *testing.T, sets ...string) string {
+	t.Helper()
+	cfg, _ := judged(t, append([]string{"prune.sparsity_type=coupled_filter", "pretrain.epochs=1"}, sets...)...)
+	out, _ := compact(t, folder(cfg))
+	return out
+}
+
+// The smaller network is trained, pruned, judged and compacted like a whole one.
+func TestACompactedModelGoesOn(t *testing.T) {
+	trainer.Compares(t)
+	for arch, want := range map[string]struct{ before, after map[string]int64 }{
+		"lenet_adv":    {map[string]int64{"conv1": 2, "conv2": 4, "fc1": 64}, map[string]int64{"conv1": 1, "conv2": 2, "fc1": 32}},
+		"resnet18_adv": {map[string]int64{"conv1": 4, "layer1.0.conv1": 4, "layer4.1.conv2": 32}, map[string]int64{"conv1": 2, "layer1.0.conv1": 2, "layer4.1.conv2": 16}},
+	} {
+		t.Run(arch, func(t *testing.T) {
+			small := half(t, "model.arch="+arch, "data.train_limit=60")
+			size, err := trainer.SparsityOf(small)
+			require.NoError(t, err)
+			cfg := trainer.Settings(t, t.TempDir(), "model.arch="+arch, "model.width=2", "model.load="+small, "data.train_limit=60", "pretrain.epochs=1", "pretrain.lr=1e-3", "admm.epochs=1",
+				"retrain.epochs=1", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "run.workers=2")
+			plan, err := trainer.Plan(t.Context(), cfg, trainer.PlanOptions{})
+			require.NoError(t, err)
+			report := run(t, cfg)
+			assert.Equal(t, size.Parameters, report.Parameters)
+			assert.Equal(t, size.Parameters, plan.Parameters.Before)
+			for layer, n := range want.before {
+				assert.Equal(t, n, size.Channels[layer], layer)
+				assert.Equal(t, n, report.Channels[layer], layer)
+				assert.Equal(t, n, plan.Channels[layer], layer)
+			}
+			assert.InDelta(t, 0.5, report.Sparsity.Sparsity, 0.05)
+			for _, stage := range []string{"pretrain", "admm", "retrain"} {
+				meta, _, err := checkpoint.ReadHeader(filepath.Join(folder(cfg), "checkpoints", stage, "best.safetensors"))
+				require.NoError(t, err)
+				assert.Contains(t, meta["channels"], "conv1=")
+				assert.Empty(t, meta["compacted_from"], "it was trained since")
+			}
+			got := evaluate(t, trainer.EvalOptions{Path: folder(cfg)})
+			assert.Equal(t, report.CleanAccuracy, got.CleanAccuracy)
+			assert.Equal(t, report.RobustAccuracy, got.RobustAccuracy)
+
+			again, c := compact(t, folder(cfg))
+			assert.Equal(t, plan.Parameters.Shrunk, c.Parameters.After)
+			assert.Equal(t, plan.MACs.Shrunk, c.MACs.After)
+			left, err := trainer.SparsityOf(again)
+			require.NoError(t, err)
+			for layer, n := range want.after {
+				assert.Equal(t, n, left.Channels[layer], layer)
+			}
+		})
+	}
+}
+
+// Training begins with the file's weights, and goes on where it was stopped, also on several devices.
+func TestACompactedModelsTraining(t *testing.T) {
+	small := half(t)
+	sets := []string{"model.width=2", "model.load=" + small, "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0"}
+	still := trainer.Settings(t, t.TempDir(), append(sets, "pretrain.lr=1e-12", "pretrain.warmup_epochs=0")...)
+	run(t, still)
+	want, err := checkpoint.Read(small)
+	require.NoError(t, err)
+	got, err := checkpoint.Read(filepath.Join(folder(still), "checkpoints", "pretrain", "best.safetensors"))
+	require.NoError(t, err)
+	for _, w := range want.Tensors {
+		g, ok := got.Get(w.Name)
+		require.True(t, ok, w.Name)
+		assert.Equal(t, w.Shape, g.Shape, w.Name)
+		a, err := w.Float32s()
+		require.NoError(t, err)
+		b, err := g.Float32s()
+		require.NoError(t, err)
+		assert.InDeltaSlice(t, a, b, 1e-6, w.Name)
+	}
+
+	quantized := append(sets[:3:3], "prune.sparsity_type=filter", "prune.ratio=0.5", "admm.epochs=1", "retrain.epochs=1", "quantize.bits=4", "quantize_admm.epochs=1",
+		"quantize_retrain.epochs=1", "quantize.ends_last=false", "run.workers=2")
+	resumesAgainAndAgain(t, func(times int) int { return 3 + 2*times }, quantized...)
+	trainer.Apart(t, func() {
+		report := run(t, trainer.Settings(t, t.TempDir(), quantized...))
+		assert.Equal(t, int64(2), report.Channels["conv1"])
+	}, torch.CPU, torch.CPU)
+}
+
+func TestACompactedModelsConfig(t *testing.T) {
+	small := half(t)
+	lying := func(channels string) string {
+		return altered(t, small, func(f *checkpoint.File) { f.Metadata["channels"] = channels })
+	}
+	for _, c := range []struct {
+		sets []string
+		want string
+	}{
+		{[]string{"model.width=1", "model.load=" + small}, "holds a lenet_adv of width \"2\", not 1"},
+		{[]string{"model.arch=lenet", "model.load=" + small}, `holds a "lenet_adv", not a "lenet"`},
+		{[]string{"model.width=2", "model.load=" + lying("conv1")}, `"channels" in its metadata: "conv1" is no layer=channels`},
+		{[]string{"model.width=2", "model.load=" + lying("conv1=9")}, "conv1 of lenet_adv has 1 to 4 channels, not 9"},
+		{[]string{"model.width=2", "model.load=" + lying("conv1=1")}, "conv1.weight has shape"},
+	} {
+		cfg := trainer.Settings(t, t.TempDir(), c.sets...)
+		_, err := trainer.Run(t.Context(), cfg, trainer.Quiet())
+		require.True(t, isInput(err), "%v", err)
+		assert.ErrorContains(t, err, c.want)
+		assert.NoDirExists(t, folder(cfg))
+	}
+}
+
+// A run does not go on with another network, though the config is the same.
+func TestACompactedModelMayNotChange(t *testing.T) {
+	small := half(t)
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	load := func(from string) {
+		f, err := checkpoint.Read(from)
+		require.NoError(t, err)
+		require.NoError(t, checkpoint.Write(path, f))
+	}
+	load(small)
+	cfg := trainer.Settings(t, t.TempDir(), "model.width=2", "model.load="+path, "pretrain.epochs=2", "admm.epochs=0", "retrain.epochs=0")
+	_, err := trainer.Run(trainer.EndsAfter(6), cfg, trainer.Quiet())
+	require.ErrorIs(t, err, trainer.ErrInterrupted)
+	load(half(t, "prune.ratio=0.75"))
+	_, err = trainer.Run(t.Context(), cfg, trainer.Quiet())
+	require.True(t, isInput(err), "%v", err)
+	assert.ErrorContains(t, err, "other channels left")
+}
