@@ -24,6 +24,7 @@ type Budget struct {
 	Method   Method
 	MinKeep  float64 // of each layer, at least: below 1 a fraction of its groups, from 1 how many; 0 is one group
 	MaxRatio float64 // removed of each layer, at most; 0 is no limit
+	RoundTo  int64   // a layer keeps a multiple of so many groups, or all; below 2 any number
 	Rest     int64   // cost of what is none of the layers and stays
 }
 
@@ -105,7 +106,7 @@ func Magnitudes(t Type, shape []int64, data []float32) []float32 {
 
 // Allocate gives each layer the ratio at which the network as a whole keeps b.Keep of its cost, aligned with layers. At least one group
 // stays of each, and no more than the budget is kept: where the numbers of groups do not meet it exactly, less, by less than one
-// group of a layer. Where the fixed layers alone keep less than the budget the others stay whole.
+// group of a layer, or b.RoundTo groups. Where the fixed layers alone keep less than the budget the others stay whole.
 //
 // Errors: a budget below what must stay; no layer to choose for; a method without what it needs.
 func Allocate(t Type, b Budget, layers []BudgetLayer) ([]float64, error) {
@@ -169,6 +170,7 @@ func (l *BudgetLayer) density() float64 {
 // allocation counts removed groups.
 type allocation struct {
 	layers []BudgetLayer
+	step   int64   // what a layer keeps is a multiple of it, or all
 	free   []int   // the layers to choose for
 	groups []int64 // of each layer
 	most   []int64 // that may be removed of it
@@ -178,7 +180,7 @@ type allocation struct {
 
 func newAllocation(t Type, b Budget, layers []BudgetLayer) (*allocation, error) {
 	n := len(layers)
-	a := &allocation{layers: layers, groups: make([]int64, n), most: make([]int64, n), cut: make([]int64, n)}
+	a := &allocation{layers: layers, step: b.RoundTo, groups: make([]int64, n), most: make([]int64, n), cut: make([]int64, n)}
 	whole, fixed, least := b.Rest, b.Rest, int64(0)
 	for i, l := range layers {
 		if !t.Prunes(l.Kind) {
@@ -188,12 +190,12 @@ func newAllocation(t Type, b Budget, layers []BudgetLayer) (*allocation, error) 
 		a.groups[i] = g
 		whole += g * l.Cost
 		if l.Fixed {
-			a.cut[i] = Pruned(g, l.Ratio)
+			a.cut[i] = cutTo(g, Pruned(g, l.Ratio), b.RoundTo)
 			fixed += (g - a.cut[i]) * l.Cost
 			continue
 		}
 		a.free = append(a.free, i)
-		a.most[i] = mostCut(g, b)
+		a.most[i] = cutTo(g, mostCut(g, b), b.RoundTo)
 		least += (g - a.most[i]) * l.Cost
 	}
 	if len(a.free) == 0 {
@@ -236,7 +238,7 @@ func (a *allocation) search(count func(x float64, g int64, l *BudgetLayer) int64
 	at := func(x float64) []int64 {
 		cut := make([]int64, len(a.layers))
 		for _, i := range a.free {
-			cut[i] = max(0, min(a.most[i], count(x, a.groups[i], &a.layers[i])))
+			cut[i] = cutTo(a.groups[i], max(0, min(a.most[i], count(x, a.groups[i], &a.layers[i]))), a.step)
 		}
 		return cut
 	}
@@ -262,6 +264,9 @@ func (a *allocation) take(few, many []int64) {
 		a.cut[i] = few[i]
 		if cost := a.layers[i].Cost; over > 0 && cost > 0 {
 			more := min(many[i]-few[i], (over+cost-1)/cost)
+			for cutTo(a.groups[i], few[i]+more, a.step) < few[i]+more { // many is such a number
+				more++
+			}
 			a.cut[i] += more
 			over -= more * cost
 		}
@@ -282,7 +287,7 @@ func (a *allocation) global() error {
 		cut := make([]int64, len(a.layers))
 		for _, i := range a.free {
 			n := sort.Search(len(sorted[i]), func(j int) bool { return uint64(math.Float32bits(sorted[i][j])) >= bits })
-			cut[i] = min(int64(n), a.most[i])
+			cut[i] = cutTo(a.groups[i], min(int64(n), a.most[i]), a.step)
 		}
 		return cut
 	}
@@ -302,7 +307,7 @@ func (a *allocation) ratios() []float64 {
 		switch {
 		case a.groups[i] == 0:
 		case l.Fixed:
-			out[i] = l.Ratio
+			out[i] = RoundTo(a.groups[i], l.Ratio, a.step)
 		default:
 			out[i] = float64(a.cut[i]) / float64(a.groups[i])
 		}

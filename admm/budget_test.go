@@ -50,7 +50,7 @@ var methods = []admm.Method{admm.Uniform, admm.Global, admm.ERK, admm.Sensitivit
 // Every method meets every budget to one group, from below, and holds what is fixed and clamped.
 func TestBudgetsAreMet(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 4 {
+	for range 8 {
 		for _, typ := range admm.Types {
 			layers := budgeted(t, typ, nil)
 			name := map[admm.Type]string{admm.BNFilter: "stem_bn"}[typ]
@@ -65,9 +65,10 @@ func TestBudgetsAreMet(t *testing.T) {
 			if rng.IntN(2) == 0 {
 				b.MinKeep, b.MaxRatio = float64(rng.IntN(8)), 0.8+0.2*rng.Float64()
 			}
+			b.RoundTo = []int64{0, 1, 4, 8}[rng.IntN(4)]
 			largest := int64(0)
 			for _, l := range layers {
-				largest = max(largest, l.Cost)
+				largest = max(largest, l.Cost*max(1, b.RoundTo))
 			}
 			for _, b.Method = range methods {
 				ratios, err := admm.Allocate(typ, b, layers)
@@ -83,9 +84,10 @@ func TestBudgetsAreMet(t *testing.T) {
 					g := admm.Groups(typ, l.Shape)
 					cut := admm.Pruned(g, ratios[i])
 					if l.Fixed {
-						require.Equal(t, l.Ratio, ratios[i])
+						require.Equal(t, admm.RoundTo(g, l.Ratio, b.RoundTo), ratios[i])
 						continue
 					}
+					require.True(t, b.RoundTo < 2 || cut == 0 || (g-cut)%b.RoundTo == 0, "%s %s keeps %d of %d groups, no multiple of %d", typ, b.Method, g-cut, g, b.RoundTo)
 					full = full && cut == 0
 					require.InDelta(t, float64(cut)/float64(g), ratios[i], 1e-12, "a ratio is what is removed")
 					require.GreaterOrEqual(t, float64(g-cut), min(b.MinKeep, float64(g)))
@@ -282,6 +284,11 @@ func TestBudgetRefusals(t *testing.T) {
 	assert.ErrorContains(t, one(admm.Budget{Keep: 0.1, Method: admm.Sensitivity}, nil), "no measured losses")
 	layers := budgeted(t, admm.Filter, nil)
 	assert.True(t, layers[6].Fixed, "the classes' rows stay")
+	_, err = admm.Allocate(admm.Filter, admm.Budget{Keep: 0.19, RoundTo: 64, Method: admm.Uniform}, layers)
+	assert.ErrorContains(t, err, "0.1945 or above can", "64 of hidden's 500 rows, and all of the layers that have less")
+	ratios, err := admm.Allocate(admm.Filter, admm.Budget{Keep: 0.1945, RoundTo: 64, Method: admm.Uniform}, layers)
+	require.NoError(t, err)
+	assert.Equal(t, []float64{0, 0, 0, 0, 0, 436.0 / 500, 0}, ratios)
 	assert.ErrorContains(t, admm.Fix(admm.Irregular, nil, []string{"hiden"}, layers), "did you mean hidden?")
 	assert.ErrorContains(t, admm.Fix(admm.Irregular, []admm.LayerRatio{{Layer: "stem", Ratio: 0.5}}, []string{"stem.weight"}, layers), "given twice")
 	assert.ErrorContains(t, admm.Fix(admm.Irregular, nil, []string{"stem_bn"}, layers), "not for")

@@ -33,6 +33,23 @@ func Pruned(groups int64, ratio float64) int64 {
 	return max(0, min(int64(k), groups-1))
 }
 
+// cutTo is the most of groups, up to cut, whose removal leaves a multiple of step, or all of them.
+func cutTo(groups, cut, step int64) int64 {
+	if step > 1 && cut > 0 {
+		kept := (groups - cut + step - 1) / step * step
+		cut = groups - min(kept, groups)
+	}
+	return cut
+}
+
+// RoundTo is the ratio, not above the given one, at which Pruned leaves a multiple of step groups, or all of them.
+func RoundTo(groups int64, ratio float64, step int64) float64 {
+	if step < 2 || ratio == 0 {
+		return ratio
+	}
+	return float64(cutTo(groups, Pruned(groups, ratio), step)) / float64(groups)
+}
+
 // Mask is float32, of w's shape and on its device: 0 for the Pruned groups of least magnitude, 1 for the others. Of
 // equal magnitudes the one with the lowest index goes first. N:M and patterns remove what they imply, unless ratio is 0; patterns are
 // chosen from w alone, see MaskPatterns for those of a network.

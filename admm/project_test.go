@@ -5,6 +5,7 @@ import (
 	"sort"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"rapt/admm"
@@ -30,6 +31,29 @@ func TestPrunedIsExact(t *testing.T) {
 	require.EqualValues(t, 0, admm.Pruned(0, 0.5))
 	for n := int64(1); n < 40; n++ {
 		require.Less(t, admm.Pruned(n, math.Nextafter(1, 0)), n, "one group stays")
+	}
+}
+
+// What a ratio keeps goes up to the next multiple, and to all where there is none.
+func TestRoundTo(t *testing.T) {
+	for _, c := range []struct {
+		groups, step, kept int64
+		ratio              float64
+	}{
+		{64, 8, 32, 0.5}, {64, 8, 40, 0.45}, {64, 8, 64, 0.05}, {64, 8, 8, 0.99}, {64, 1, 32, 0.499}, {64, 0, 32, 0.499},
+		{20, 8, 16, 0.5}, {20, 8, 20, 0.1}, {6, 8, 6, 0.5}, {8, 8, 8, 0.9}, {64, 8, 64, 0}, {1000, 7, 504, 0.5},
+	} {
+		got := admm.RoundTo(c.groups, c.ratio, c.step)
+		assert.Equal(t, c.kept, c.groups-admm.Pruned(c.groups, got), "%+v", c)
+		assert.LessOrEqual(t, got, c.ratio)
+	}
+	for groups := int64(1); groups < 300; groups++ { // a ratio that is rounded already stays
+		for step := int64(2); step < 20; step++ {
+			for _, ratio := range []float64{0.1, 0.5, 0.75, 0.9, 0.99} {
+				once := admm.RoundTo(groups, ratio, step)
+				require.Equal(t, once, admm.RoundTo(groups, once, step))
+			}
+		}
 	}
 }
 

@@ -67,9 +67,9 @@ func (a *allocation) tried(i int) []int64 {
 	var out []int64
 	if g < allTriedBelow {
 		for k := range most + 1 {
-			out = append(out, k)
+			out = append(out, cutTo(g, k, a.step))
 		}
-		return out
+		return slices.Compact(out)
 	}
 	from := 0.0
 	for _, p := range a.layers[i].Curve {
@@ -80,6 +80,9 @@ func (a *allocation) tried(i int) []int64 {
 		from = p.Ratio
 	}
 	out = append(out, min(most, int64(math.Round(from*float64(g)))), most)
+	for i, k := range out {
+		out[i] = cutTo(g, k, a.step)
+	}
 	slices.Sort(out)
 	return slices.Compact(out)
 }
@@ -145,20 +148,24 @@ func (a *allocation) cheapest(loss func(i int, cut int64) float64) {
 // giveBack keeps further groups as long as one fits into the budget, those first that bring most for their cost.
 func (a *allocation) giveBack(loss func(i int, cut int64) float64) {
 	for room := -a.over(a.cut); ; {
-		best, most := -1, -1.0
+		best, left, most := -1, int64(0), -1.0
 		for _, i := range a.free {
-			cost := a.layers[i].Cost
-			if a.cut[i] == 0 || cost > room || cost == 0 {
+			if a.cut[i] == 0 {
 				continue
 			}
-			if gain := (loss(i, a.cut[i]) - loss(i, a.cut[i]-1)) / float64(cost); gain > most {
-				best, most = i, gain
+			less := cutTo(a.groups[i], a.cut[i]-1, a.step)
+			cost := a.layers[i].Cost * (a.cut[i] - less)
+			if cost > room || cost == 0 {
+				continue
+			}
+			if gain := (loss(i, a.cut[i]) - loss(i, less)) / float64(cost); gain > most {
+				best, left, most = i, less, gain
 			}
 		}
 		if best < 0 {
 			return
 		}
-		a.cut[best]--
-		room -= a.layers[best].Cost
+		room -= a.layers[best].Cost * (a.cut[best] - left)
+		a.cut[best] = left
 	}
 }

@@ -28,7 +28,7 @@ const sensitivityImages = 500
 // budgetOf is the config's budget and the layers with their costs, aligned with all.
 func budgetOf(cfg *config.Config, kind admm.Type, model *models.Model, all everyWeight) (admm.Budget, []admm.BudgetLayer, error) {
 	given := cfg.Prune.Budget
-	b := admm.Budget{Keep: given.Fraction(), Method: admm.Method(given.Method), MinKeep: float64(given.MinKeep), MaxRatio: float64(given.MaxRatio)}
+	b := admm.Budget{Keep: given.Fraction(), Method: admm.Method(given.Method), MinKeep: float64(given.MinKeep), MaxRatio: float64(given.MaxRatio), RoundTo: int64(cfg.Prune.RoundTo)}
 	layers := make([]admm.BudgetLayer, len(all.infos))
 	for i, info := range all.infos {
 		layers[i].Info = info

@@ -137,3 +137,27 @@ func TestACompactedModelMayNotChange(t *testing.T) {
 	require.True(t, isInput(err), "%v", err)
 	assert.ErrorContains(t, err, "other channels left")
 }
+
+// prune.round_to is kept by plain ratios, by a budget and by what a run stores for itself, to the smaller network.
+func TestChannelsAreRounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		sets []string
+		want map[string]int64 // of conv1's 4, conv2's 8, fc1's 128
+	}{
+		"ratio":    {[]string{"prune.ratio=0.7"}, map[string]int64{"conv1": 4, "conv2": 4, "fc1": 40}},
+		"budget":   {[]string{"prune.ratio=0", "prune.budget={keep: 0.3}"}, map[string]int64{"conv1": 4, "conv2": 4, "fc1": 32}}, // 0.3 of 52,356, less 1,280, 100 and 400, is 35 rows of 392
+		"global":   {[]string{"prune.ratio=0", "prune.budget={keep: 0.3, method: global}"}, nil},
+		"searched": {[]string{"prune.ratio=0", "prune.budget={keep: 0.3, method: sensitivity}"}, nil},
+	} {
+		cfg, _ := judged(t, append([]string{"prune.sparsity_type=coupled_filter", "prune.round_to=4", "pretrain.epochs=1"}, c.sets...)...)
+		out, _ := compact(t, folder(cfg))
+		report, err := trainer.SparsityOf(out)
+		require.NoError(t, err)
+		for layer, n := range report.Channels {
+			assert.Zero(t, n%4, "%s: %s has %d", name, layer, n)
+		}
+		if c.want != nil {
+			assert.Equal(t, c.want, report.Channels, name)
+		}
+	}
+}

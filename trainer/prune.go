@@ -93,13 +93,21 @@ func known(cfg *config.Config, kind admm.Type, model *models.Model, all everyWei
 		if err != nil {
 			return nil, &InputError{fmt.Errorf("%s: %w", path, err)}
 		}
-		return out, nil
+		return all.rounded(cfg, kind, out), nil
 	}
 	out, err := admm.Resolve(kind, sel, all.infos)
 	if err != nil {
 		return nil, cfg.Errorf(badKey(cfg, err), "%v", err)
 	}
-	return out, nil
+	return all.rounded(cfg, kind, out), nil
+}
+
+// rounded are the ratios by which each layer keeps a number of channels as prune.round_to wants it.
+func (all everyWeight) rounded(cfg *config.Config, kind admm.Type, ratios []float64) []float64 {
+	for i, info := range all.infos {
+		ratios[i] = admm.RoundTo(admm.Groups(kind, info.Shape), ratios[i], int64(cfg.Prune.RoundTo))
+	}
+	return ratios
 }
 
 // prunes tells whether any stage removes weights.

@@ -130,6 +130,7 @@ type Prune struct {
 	Budget       Budget       `yaml:"budget"`        // instead of Ratio; layers in Ratios keep theirs, which counts
 	Strategy     string       `yaml:"strategy"`      // a file with each layer's ratio, instead of Ratio and Ratios; see ReadStrategy
 	Steps        Steps        `yaml:"steps"`         // progressive pruning: a list of ratios, or {count, shape: paper, cubic or linear}; default one step
+	RoundTo      int          `yaml:"round_to"`      // filter, coupled_filter and bn_filter: a layer keeps a multiple of so many channels, or all; default 1
 	HoldZeros    bool         `yaml:"hold_zeros"`    // zeros of the model that ADMM starts from stay zero, as they do from step to step; default false
 }
 

@@ -106,6 +106,7 @@ func (c *Config) complete() {
 	c.completeTraining()
 	c.completeAdversary(usual)
 	fill(c, "prune.sparsity_type", &c.Prune.SparsityType, "irregular")
+	fill(c, "prune.round_to", &c.Prune.RoundTo, 1)
 	if c.Prune.Budget.Given() || c.Given("prune.budget") {
 		fill(c, "prune.budget.method", &c.Prune.Budget.Method, "uniform")
 	}

@@ -132,6 +132,8 @@ func TestWrongValues(t *testing.T) {
 		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0 is needed"},
 		{"evaluate: {attacks: [pdg-40]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: unknown attack "pdg-40", did you mean pgd-40? (known: ` + strings.Join(adversarial.Names(), ", ") + ")"},
 		{"evaluate: {attacks: [pgd-4, pgd-4]}", "configs/x.yaml:4: evaluate.attacks holds pgd-4 twice"},
+		{"prune: {round_to: 0}", "configs/x.yaml:4: prune.round_to is 0: at least 1 is needed"},
+		{"prune: {round_to: 8}", "configs/x.yaml:4: prune.round_to is 8, but irregular removes no channels, as filter, coupled_filter, bn_filter do"},
 		{"evaluate: {baselines: [naturl]}", `configs/x.yaml:4: evaluate.baselines holds "naturl": natural, one_shot, gradual, scratch, mask and lottery are known`},
 		{"evaluate: {baselines: [natural, natural]}", "configs/x.yaml:4: evaluate.baselines holds natural twice"},
 		{"evaluate: {baselines: [one_shot]}", "configs/x.yaml:4: evaluate.baselines holds one_shot, but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed"},

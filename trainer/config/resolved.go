@@ -33,8 +33,9 @@ func (p Prune) MarshalYAML() (any, error) {
 		Budget       Budget     `yaml:"budget"`
 		Strategy     string     `yaml:"strategy"`
 		Steps        Steps      `yaml:"steps"`
+		RoundTo      int        `yaml:"round_to"`
 		HoldZeros    bool       `yaml:"hold_zeros"`
-	}{p.SparsityType, p.Ratio, ratios, p.Budget, p.Strategy, p.Steps, p.HoldZeros}, nil
+	}{p.SparsityType, p.Ratio, ratios, p.Budget, p.Strategy, p.Steps, p.RoundTo, p.HoldZeros}, nil
 }
 
 // Where a run's files lie, what it runs on and how it reports change nothing in its result, but for rounding. run.workers

@@ -17,6 +17,9 @@ var (
 
 const mostM = 32
 
+// channelTypes are those that remove whole channels.
+var channelTypes = []string{"filter", "coupled_filter", "bn_filter"}
+
 // keepsOf are the numbers of an N:M type.
 func keepsOf(sparsityType string) (n, m int, ok bool) {
 	found := nmTypes.FindStringSubmatch(sparsityType)
@@ -46,6 +49,10 @@ func (v *checker) structure(p *Prune) {
 		v.fail("prune.sparsity_type", "is %q: one of %s, blocks of another size such as block8x1, or N:M such as 2:4, with N below M and M at most %d, is needed%s",
 			clip(p.SparsityType), strings.Join(sparsityTypes, ", "), mostM, hint)
 		return
+	}
+	v.atLeast("prune.round_to", p.RoundTo, 1)
+	if p.RoundTo > 1 && !slices.Contains(channelTypes, p.SparsityType) {
+		v.relate("prune.round_to", "is %d, but %s removes no channels, as %s do", p.RoundTo, p.SparsityType, strings.Join(channelTypes, ", "))
 	}
 	own, ok := impliedRatio(p.SparsityType)
 	if !ok {
