@@ -57,8 +57,11 @@ func TestCustomNetwork(t *testing.T) {
 	require.NoError(t, err)
 	assert.Less(t, c.Parameters.After, c.Parameters.Before/2)
 	assert.Equal(t, judge(folder(b))[0], judge(small)[0])
-	again := customised(t, small) // what compact leaves can be trained further as a network of its own
+	again := customised(t, small) // what compact leaves is a network of its own, too
 	assert.Equal(t, judge(small)[0], judge(again)[0])
+	further := trainer.Settings(t, t.TempDir(), "model.arch=custom", "model.load="+small, "data.mean=[0.13]", "data.std=[0.31]", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0")
+	assert.Equal(t, c.Parameters.After, run(t, further).Parameters)
+	judge(folder(further))
 	_, err = trainer.Plan(context.Background(), b, trainer.PlanOptions{Measure: true})
 	require.NoError(t, err)
 }

@@ -139,11 +139,11 @@ func (p *pipeline) architecture(classes int, input [3]int64) error {
 	p.spec = models.Spec{Arch: m.Arch, Width: m.Width, Init: m.Init, Classes: classes, Input: input, Mean: float64s(d.Mean), Std: float64s(d.Std)}
 	var err error
 	if m.Arch == models.Custom {
-		p.spec.Graph, err = graphOf(p.cfg)
-	} else {
-		p.spec.Channels, err = p.channelsLeft()
+		if p.spec.Graph, err = graphOf(p.cfg); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	if p.spec.Channels, err = p.channelsLeft(); err != nil {
 		return err
 	}
 	if n := int(input[0]); len(d.Mean) > 0 && len(d.Mean) != n {
