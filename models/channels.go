@@ -12,25 +12,23 @@ import (
 
 // strand is a wire between layers with readers, with what its layers are called.
 type strand struct {
-	wire
-	names    []string // of from
+	*wire
+	names    []string // of from and gates
 	channels int64
 }
 
 // strands are the wires whose channels can be taken out: all but the one of the classes.
 func (m *Model) strands() (out []strand) {
 	names := m.partNames()
-	if w, ok := m.Module.(wired); ok {
-		for _, one := range w.wiring() {
-			if len(one.to) == 0 {
-				continue
-			}
-			s := strand{wire: one, channels: rows(one.from[0])}
-			for _, l := range one.from {
-				s.names = append(s.names, names[l])
-			}
-			out = append(out, s)
+	for _, one := range m.wires() {
+		if len(one.to) == 0 {
+			continue
 		}
+		s := strand{wire: one, channels: rows(one.from[0])}
+		for _, l := range one.makers() {
+			s.names = append(s.names, names[l])
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -115,13 +113,14 @@ func (m *Model) narrow(s *torch.Session, whole maker) (err error) {
 func (m *Model) drop() error {
 	left := maps.Clone(m.Spec.Channels)
 	norms := norms(m.Module)
-	type size struct{ out, in int64 }
-	sizes := map[nn.Module]size{}
+	type size struct{ out, in, read, kept int64 } // rows, columns, channels that are read, and how many of them are left
+	sizes := map[nn.Module]*size{}
 	for _, l := range m.layers() {
-		sizes[l] = size{rows(l), columns(l)}
+		sizes[l] = &size{out: rows(l), in: columns(l)}
 	}
+	channels := map[*nn.BatchNormModule]int64{}
 	for _, s := range m.strands() {
-		n := cmp.Or(left[s.names[0]], s.channels)
+		n, makers := cmp.Or(left[s.names[0]], s.channels), s.makers()
 		for i, name := range s.names {
 			if given, ok := left[name]; ok && (given < 1 || given > s.channels) {
 				return fmt.Errorf("%s of %s has 1 to %d channels, not %d", name, m.Spec.Arch, s.channels, given)
@@ -129,19 +128,26 @@ func (m *Model) drop() error {
 				return fmt.Errorf("%s and %s of %s share their channels: they have %d and %d", s.names[0], name, m.Spec.Arch, n, cmp.Or(given, s.channels))
 			}
 			delete(left, name)
-			sizes[s.from[i]] = size{n, sizes[s.from[i]].in}
+			sizes[makers[i]].out = n
 		}
-		for _, l := range s.to {
-			sizes[l] = size{sizes[l].out, sizes[l].in / s.channels * n}
+		for _, r := range s.to {
+			sizes[r.layer].read += s.channels
+			sizes[r.layer].kept += n
 		}
 		for _, r := range s.wire.norms {
-			r.norm.Resize(n)
+			channels[r.norm] += n
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(left)) {
 		return fmt.Errorf("%s has no layer %.80q whose channels can be taken out", m.Spec.Arch, name)
 	}
+	for norm, n := range channels {
+		norm.Resize(n)
+	}
 	for l, n := range sizes {
+		if n.read > 0 {
+			n.in = n.in / n.read * n.kept
+		}
 		switch l := l.(type) {
 		case *nn.Conv2dModule:
 			l.Resize(n.out, n.in)

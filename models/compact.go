@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNotWired is of a network whose channels hang together in ways that wires cannot tell.
-var ErrNotWired = errors.New("its channels are joined, shuffled, grouped or weighed, and rapt cannot take any out")
+var ErrNotWired = errors.New("its channels are shuffled, split or grouped, and rapt cannot take any out")
 
 // Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one
 // number whatever the image, as layers whose weights are zero make them. What such channels still add goes into their readers' biases or
@@ -52,9 +52,20 @@ type compactor struct {
 
 // bundle is a strand of units.
 type bundle struct {
-	from, to []*unit
-	channels int
+	from, gates []*unit
+	to          []tap
+	channels    int
+	bent        bool
 }
+
+// tap is a unit that reads a bundle, and how many channels it reads before the bundle's.
+type tap struct {
+	*unit
+	at int
+}
+
+// makers are all units that have a row for each channel.
+func (b bundle) makers() []*unit { return slices.Concat(b.from, b.gates) }
 
 // takeNumbers takes the model's numbers, which its own tensors keep.
 func (c *compactor) takeNumbers() (err error) {
@@ -92,12 +103,19 @@ func (c *compactor) layOut() error {
 		c.units[l] = u
 	}
 	for _, s := range c.work.strands() {
-		b := bundle{channels: int(s.channels)}
+		b := bundle{channels: int(s.channels), bent: s.bent}
 		for _, l := range s.from {
-			b.from = append(b.from, c.units[l])
+			if b.from = append(b.from, c.units[l]); c.units[l].depthwise {
+				c.units[l].channels = b.channels
+			}
 		}
-		for _, l := range s.to {
-			b.to = append(b.to, c.units[l])
+		for _, l := range s.gates {
+			b.gates = append(b.gates, c.units[l])
+		}
+		for _, r := range s.to {
+			u := c.units[r.layer]
+			b.to = append(b.to, tap{u, int(r.at)})
+			u.channels += b.channels
 		}
 		for _, r := range s.wire.norms {
 			for _, l := range r.to {
@@ -110,8 +128,11 @@ func (c *compactor) layOut() error {
 }
 
 // still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that,
-// or what it sees is 0.
+// or what it sees is 0. Where channels are weighed it has to be 0: what weighs them may have been the same by chance.
 func (b bundle) still(ch int, seen map[*unit][]float64) bool {
+	if len(b.gates) > 0 && slices.ContainsFunc(b.to, func(t tap) bool { return seen[t.unit][t.at+ch] != 0 }) {
+		return false
+	}
 	all := func(units []*unit) bool {
 		return !slices.ContainsFunc(units, func(u *unit) bool { return !u.still(ch) })
 	}
@@ -122,7 +143,7 @@ func (b bundle) still(ch int, seen map[*unit][]float64) bool {
 }
 
 func (b bundle) isRead(ch int) bool {
-	return slices.ContainsFunc(b.to, func(u *unit) bool { return u.reads(ch, b.channels) })
+	return slices.ContainsFunc(b.to, func(t tap) bool { return t.reads(t.at + ch) })
 }
 
 // cut empties the channels that nothing reads but what is not read itself.
@@ -133,7 +154,7 @@ func (c *compactor) cut() (changed bool) {
 			if live[i][ch] {
 				continue
 			}
-			for _, u := range b.from {
+			for _, u := range b.makers() {
 				changed = u.hold(ch, 0) || changed
 			}
 		}
@@ -148,7 +169,7 @@ func (c *compactor) live() [][]bool {
 	made := map[*unit][]bool{} // by the layer that makes them; the classes' layer is not in it
 	for i, b := range c.wires {
 		live[i] = make([]bool, b.channels)
-		for _, u := range b.from {
+		for _, u := range b.makers() {
 			made[u] = live[i]
 		}
 	}
@@ -156,7 +177,7 @@ func (c *compactor) live() [][]bool {
 		changed = false
 		for i, b := range slices.Backward(c.wires) {
 			for ch := range b.channels {
-				if !live[i][ch] && slices.ContainsFunc(b.to, func(u *unit) bool { return u.needs(ch, b.channels, made[u]) }) {
+				if !live[i][ch] && slices.ContainsFunc(b.to, func(t tap) bool { return t.needs(t.at+ch, made[t.unit]) }) {
 					live[i][ch], changed = true, true
 				}
 			}
@@ -174,16 +195,16 @@ func (c *compactor) fold() (changed bool, err error) {
 	for _, b := range c.wires {
 		var rest []int // channels that only one for all of them can stand for
 		for ch := range b.channels {
-			var takers []*unit
+			var takers []tap
 			still, left := b.still(ch, seen), false
-			for _, u := range b.to {
-				v := seen[u][ch]
+			for _, t := range b.to {
+				v := seen[t.unit][t.at+ch]
 				switch {
-				case !u.reads(ch, b.channels):
-				case math.IsNaN(v) || !still && !u.blind(ch):
+				case !t.reads(t.at + ch):
+				case math.IsNaN(v) || !still && !t.blind(t.at+ch):
 					still, left = false, true
-				case v == 0 || u.takes():
-					takers = append(takers, u)
+				case v == 0 || t.takes():
+					takers = append(takers, t)
 				default:
 					left = true
 				}
@@ -191,8 +212,8 @@ func (c *compactor) fold() (changed bool, err error) {
 			if left && !c.merge {
 				continue // the channel stays, and so do all weights that read it
 			}
-			for _, u := range takers {
-				u.take(ch, b.channels, seen[u][ch])
+			for _, t := range takers {
+				t.take(t.at+ch, seen[t.unit][t.at+ch])
 				changed = true
 			}
 			if still && left && b.canHold(ch) {
@@ -210,8 +231,11 @@ func (c *compactor) fold() (changed bool, err error) {
 // canHold tells whether a channel can be made 1: by the first of the layers that are added, or all along a chain to a depthwise one; or by
 // the batch norms that those that read it do so by.
 func (b bundle) canHold(ch int) bool {
+	if b.bent {
+		return false
+	}
 	made := !slices.ContainsFunc(b.from, func(u *unit) bool { return u.bias == nil && u.behind == nil })
-	return made || !slices.ContainsFunc(b.to, func(u *unit) bool { return u.before == nil && u.reads(ch, b.channels) })
+	return made || !slices.ContainsFunc(b.to, func(t tap) bool { return t.before == nil && t.reads(t.at+ch) })
 }
 
 // join has the first of some channels, which are the same for every image, hold 1 and stand for all of them.
@@ -225,22 +249,22 @@ func (b bundle) join(channels []int, seen map[*unit][]float64) {
 		}
 		u.hold(first, v)
 	}
-	for _, u := range b.to {
-		if u.before != nil {
-			u.before.hold(first, 1)
+	for _, t := range b.to {
+		if t.before != nil {
+			t.before.hold(t.at+first, 1)
 		}
-		for o := range u.out {
-			sum := make([]float64, len(u.column(o, first, b.channels)))
+		for o := range t.out {
+			sum := make([]float64, len(t.column(o, t.at+first)))
 			for _, ch := range channels {
-				w := u.column(o, ch, b.channels)
+				w := t.column(o, t.at+ch)
 				for i, x := range w {
 					if x != 0 { // or what the layer sees of the channel does not matter
-						sum[i] += float64(x) * seen[u][ch]
+						sum[i] += float64(x) * seen[t.unit][t.at+ch]
 					}
 				}
 				clear(w)
 			}
-			w := u.column(o, first, b.channels)
+			w := t.column(o, t.at+first)
 			for i, x := range sum {
 				w[i] = float32(x)
 			}
@@ -262,17 +286,6 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 			byWeight[l.Weight] = u
 		}
 	}
-	channels := map[*unit]int{}
-	for _, b := range c.wires {
-		for _, u := range b.to {
-			channels[u] = b.channels
-		}
-		for _, u := range b.from {
-			if u.depthwise {
-				channels[u] = b.channels
-			}
-		}
-	}
 	out := map[*unit][]float64{}
 	var err error
 	s, in := c.work.State[0].Tensor.Session(), c.work.Input
@@ -282,7 +295,7 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 			for _, step := range steps {
 				if err == nil && (step.Op == "Conv2d" || step.Op == "Linear") {
 					x, u := step.In[0], byWeight[step.In[1]]
-					err = see(out, u, x, channels[u])
+					err = see(out, u, x)
 				}
 			}
 		})
@@ -290,14 +303,14 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 	return out, cmp.Or(err, s.Err())
 }
 
-// see notes what unit u reads of each of so many channels; of the image, which has none, nothing.
-func see(seen map[*unit][]float64, u *unit, x torch.Tensor, channels int) error {
-	if channels == 0 {
+// see notes what unit u reads of each channel; of the image nothing.
+func see(seen map[*unit][]float64, u *unit, x torch.Tensor) error {
+	if u.channels == 0 {
 		return nil
 	}
 	v, err := x.Float32s()
 	if err == nil {
-		seen[u] = numbers(v, int(x.Size(0)), channels)
+		seen[u] = numbers(v, int(x.Size(0)), u.channels)
 	}
 	return err
 }

@@ -1,12 +1,18 @@
 package models
 
-import torch "rapt/cgo"
+import (
+	"maps"
+	"slices"
+
+	torch "rapt/cgo"
+)
 
 // small is the network of the channels that are read.
 func (c *compactor) small() (*Model, error) {
 	spec := c.model.Spec
 	spec.Channels = map[string]int64{}
-	rows, columns, read := map[*unit][]int{}, map[*unit][]int{}, map[*unit][]int{} // that are kept; columns are the numbers of channels read
+	rows := map[*unit][]int{}         // that are kept
+	read := map[*unit]map[int][]int{} // channels that are kept, by the first of the bundle that they are of
 	for _, b := range c.wires {
 		var kept []int
 		for ch := range b.channels {
@@ -17,17 +23,29 @@ func (c *compactor) small() (*Model, error) {
 		if len(kept) == 0 {
 			kept = []int{0} // a layer has at least one
 		}
-		for _, u := range b.from {
+		for _, u := range b.makers() {
 			rows[u] = kept
 			spec.Channels[u.name] = int64(len(kept))
 		}
-		for _, u := range b.to {
-			columns[u], read[u] = wide(kept, u.in/b.channels), kept
+		for _, t := range b.to {
+			if read[t.unit] == nil {
+				read[t.unit] = map[int][]int{}
+			}
+			for _, ch := range kept {
+				read[t.unit][t.at] = append(read[t.unit][t.at], t.at+ch)
+			}
 		}
 	}
 	values := map[string][]float32{}
 	for _, u := range c.units {
-		values[u.name+".weight"] = part(u.weight, u.out, rows[u], u.in, columns[u], u.area)
+		var channels, columns []int // nil keeps all
+		for _, at := range slices.Sorted(maps.Keys(read[u])) {
+			channels = append(channels, read[u][at]...)
+		}
+		if channels != nil {
+			columns = wide(channels, u.in/u.channels)
+		}
+		values[u.name+".weight"] = part(u.weight, u.out, rows[u], u.in, columns, u.area)
 		if u.bias != nil {
 			values[u.name+".bias"] = part(u.bias, u.out, rows[u], 1, nil, 1)
 		}
@@ -35,7 +53,7 @@ func (c *compactor) small() (*Model, error) {
 			u.behind.part(values, rows[u])
 		}
 		if u.before != nil {
-			u.before.part(values, read[u])
+			u.before.part(values, channels)
 		}
 	}
 	s := c.model.State[0].Tensor.Session()

@@ -247,9 +247,10 @@ func TestCompactOfResNet(t *testing.T) {
 
 // Every network whose wires are known stays the same function, however its channels are emptied.
 func TestCompactOfEveryWiredNetwork(t *testing.T) {
-	for _, arch := range []string{"lenet", "lenet_bn", "vgg16_ori_adv", "vgg16_1by16", "resnet18_1by16", "resnet50", "mobilenet", "mobilenetv2", "preact_resnet18", "preact_resnet50", "wrn_28_4"} {
+	for _, arch := range []string{"lenet", "lenet_bn", "vgg16_ori_adv", "vgg16_1by16", "resnet18_1by16", "resnet50", "mobilenet", "mobilenetv2", "preact_resnet18", "preact_resnet50", "wrn_28_4",
+		"densenet_cifar", "googlenet", "senet18"} {
 		for _, input := range models.InputsOf(arch) {
-			if strings.Contains(arch, "net50") || strings.Contains(arch, "net18") || strings.HasPrefix(arch, "mobile") || strings.HasPrefix(arch, "wrn") {
+			if strings.Contains(arch, "net50") || strings.Contains(arch, "net18") || strings.HasPrefix(arch, "mobile") || strings.HasPrefix(arch, "wrn") || arch == "googlenet" || arch == "densenet_cifar" {
 				input = [3]int64{3, 8, 8}
 			}
 			run(t, func(s *torch.Session) {
@@ -261,8 +262,34 @@ func TestCompactOfEveryWiredNetwork(t *testing.T) {
 						continue
 					}
 					whole := tensor(t, m, w.From[0]+".weight").Size(0)
-					assert.LessOrEqual(t, channels[w.From[0]], (whole+1)/2+1, "%s %v", arch, w.From)
+					if !w.Bent {
+						assert.LessOrEqual(t, channels[w.From[0]], (whole+1)/2+1, "%s %v", arch, w.From)
+					}
 					assert.False(t, slices.ContainsFunc(w.From, func(l string) bool { return channels[l] != channels[w.From[0]] }), "%s %v", arch, w.From)
+				}
+			})
+		}
+	}
+}
+
+// Channels that are 0 for every image, as coupled filters leave them, all go, however they are added, joined and weighed, and nothing else does.
+func TestCompactOfCoupledFilters(t *testing.T) {
+	for _, arch := range []string{"lenet_adv", "resnet18_1by16", "mobilenetv2", "preact_resnet18", "densenet_cifar", "googlenet", "senet18"} {
+		input := [3]int64{3, 8, 8}
+		if arch == "lenet_adv" {
+			input = [3]int64{1, 28, 28}
+		}
+		for _, merge := range []bool{true, false} {
+			run(t, func(s *torch.Session) {
+				m := filled(t, s, models.Spec{Arch: arch, Classes: 10, Input: input})
+				require.NoError(t, modelstest.Drop(s, m, func(ch int64) bool { return ch%3 == 1 }))
+				_, channels := requireCompact(t, s, m, merge)
+				for _, w := range models.Wiring(m) {
+					for _, layer := range slices.Concat(w.From, w.Gates) {
+						if whole := tensor(t, m, layer+".weight").Size(0); len(w.To) > 0 {
+							assert.Equal(t, whole-(whole+1)/3, channels[layer], "%s %s", arch, layer)
+						}
+					}
 				}
 			})
 		}
@@ -284,7 +311,7 @@ func TestCompactOfPreActivation(t *testing.T) {
 		assert.Equal(t, int64(128-5), channels["block2.layer.1.conv1"])
 		assert.Equal(t, int64(128), channels["block2.layer.0.conv2"], "others see what it adds to")
 		assert.Equal(t, []int64{11}, tensor(t, small, "block1.layer.0.bn1.running_var").Shape())
-		assert.Equal(t, []models.Wire{{From: []string{"conv1"}, To: []string{"block1.layer.0.conv1", "block1.layer.0.convShortcut"}, Norms: []string{"block1.layer.0.bn1"}}}, models.Wiring(m)[:1])
+		assert.Equal(t, []models.Wire{{From: []string{"conv1"}, To: []string{"block1.layer.0.conv1", "block1.layer.0.convShortcut"}, At: []int64{0, 0}, Norms: []models.Norm{{Name: "block1.layer.0.bn1"}}}}, models.Wiring(m)[:1])
 	})
 }
 

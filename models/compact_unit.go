@@ -6,6 +6,7 @@ import "slices"
 type unit struct {
 	name              string
 	out, in, area     int // of the weight [out, in, area]
+	channels          int // that it reads, each as in / channels numbers; 0 of the image's
 	padded, depthwise bool
 	weight, bias      []float32 // bias is nil where there is none
 	behind, before    *statistics
@@ -32,19 +33,19 @@ func (n *statistics) hold(o int, v float32) (changed bool) {
 // row are the weights that make channel o.
 func (u *unit) row(o int) []float32 { n := u.in * u.area; return u.weight[o*n : (o+1)*n] }
 
-// column are the weights of channel o that read channel ch of so many.
-func (u *unit) column(o, ch, channels int) []float32 {
-	n := u.in / channels * u.area
+// column are the weights of channel o that read channel ch.
+func (u *unit) column(o, ch int) []float32 {
+	n := u.in / u.channels * u.area
 	return u.row(o)[ch*n : (ch+1)*n]
 }
 
-// reads tells whether any weight reads channel ch of so many.
-func (u *unit) reads(ch, channels int) bool { return u.needs(ch, channels, nil) }
+// reads tells whether any weight reads channel ch.
+func (u *unit) reads(ch int) bool { return u.needs(ch, nil) }
 
-// needs tells whether any weight reads channel ch of so many for a channel that is live; live is nil where all are.
-func (u *unit) needs(ch, channels int, live []bool) bool {
+// needs tells whether any weight reads channel ch for a channel that is live; live is nil where all are.
+func (u *unit) needs(ch int, live []bool) bool {
 	for o := range u.out {
-		if (live == nil || live[o]) && !zero(u.column(o, ch, channels)) {
+		if (live == nil || live[o]) && !zero(u.column(o, ch)) {
 			return true
 		}
 	}
@@ -78,9 +79,9 @@ func zero(v []float32) bool { return !slices.ContainsFunc(v, func(x float32) boo
 func (u *unit) takes() bool { return !u.padded && (u.bias != nil || u.behind != nil) }
 
 // take has u read channel ch, which is v, no more.
-func (u *unit) take(ch, channels int, v float64) {
+func (u *unit) take(ch int, v float64) {
 	for o := range u.out {
-		w, sum := u.column(o, ch, channels), 0.0
+		w, sum := u.column(o, ch), 0.0
 		for _, x := range w {
 			sum += float64(x)
 		}

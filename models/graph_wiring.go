@@ -20,15 +20,38 @@ func (w *strung) now() *strung {
 	return w
 }
 
-// carried is what a node's result is: channels of a wire, or of the images where that is nil, and the batch norm that they have come through
-// since the last layer or sum, where there is one that none of the layers is followed by.
+// carried is what a node's result is: channels of wires, one after the other, or of the images where there is none, and the batch norm that they
+// have come through since the last layer or sum, where there is one that none of the layers is followed by.
 type carried struct {
-	wire *strung
-	norm *nn.BatchNormModule
+	wires []*strung
+	norm  *nn.BatchNormModule
+	odd   bool // a channel of zeros is not zero any more
 }
 
-// wiring implements wired. It is nil for a graph that does anything with channels but to add them, or to work on each alone.
-func (m *graphed) wiring() []wire {
+// sole is the wire of a result that is one's and has come through nothing that a sum or a weight could not be told of.
+func (c carried) sole() *strung {
+	if len(c.wires) != 1 || c.norm != nil {
+		return nil
+	}
+	return c.wires[0].now()
+}
+
+// channels are how many the wires before the n-th have.
+func (c carried) channels(n int) (sum int64) {
+	for _, w := range c.wires[:n] {
+		sum += rows(w.now().from[0])
+	}
+	return sum
+}
+
+func (c carried) bend() {
+	for _, w := range c.wires {
+		w.now().bent = true
+	}
+}
+
+// wiring implements wired. It is nil for a graph that shuffles or splits channels, or works on groups of them.
+func (m *graphed) wiring() []*wire {
 	made := make([]carried, len(m.Nodes))
 	var all []*strung
 	for i, n := range m.Nodes {
@@ -44,17 +67,20 @@ func (m *graphed) wiring() []wire {
 		if !ok {
 			return nil
 		}
-		if made[i] = out; out.wire != nil && !slices.Contains(all, out.wire) {
-			all = append(all, out.wire)
+		made[i] = out
+		for _, w := range out.wires {
+			if !slices.Contains(all, w) {
+				all = append(all, w)
+			}
 		}
 	}
-	if last := made[len(made)-1].wire; last != nil && (len(last.now().to) > 0 || made[len(made)-1].norm != nil) {
+	if last := made[len(made)-1]; len(last.wires) > 0 && (last.sole() == nil || len(last.sole().to) > 0 || last.odd) {
 		return nil
 	}
-	var out []wire
+	var out []*wire
 	for _, w := range all {
 		if w.into == nil {
-			out = append(out, w.wire)
+			out = append(out, &w.wire)
 		}
 	}
 	return out
@@ -63,6 +89,22 @@ func (m *graphed) wiring() []wire {
 // follow is what node i makes of what it works on.
 func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 	n, x := m.Nodes[i], in[0]
+	odd := slices.ContainsFunc(in, func(c carried) bool { return c.odd })
+	switch n.Op {
+	case "flatten", "dropout":
+		return x, true
+	case "reshape": // a list of numbers as maps of one pixel
+		from := m.shape(n.From[0])
+		return x, len(from) == 1 && slices.Equal(n.Ints, []int64{from[0], 1, 1}) && !m.flat(n.From[0]) || slices.Equal(n.Ints, from)
+	case "mul":
+		return m.product(i, in[0], in[1])
+	case "sigmoid", "hardsigmoid":
+		x.odd = true
+		return x, !odd
+	}
+	if odd {
+		return x, false
+	}
 	switch n.Op {
 	case "conv", "linear":
 		return m.through(i, x)
@@ -70,20 +112,23 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 		if m.makerOf(i) >= 0 {
 			return x, true
 		}
-		if x.wire == nil || x.norm != nil || m.flat(n.From[0]) {
-			return x, false
-		}
-		return carried{x.wire, m.layers[i].(*nn.BatchNormModule)}, true
+		x.norm = m.layers[i].(*nn.BatchNormModule)
+		return x, in[0].norm == nil && len(x.wires) > 0 && !m.flat(n.From[0])
 	case "add":
-		y := in[1]
-		if x.wire == nil || y.wire == nil || x.norm != nil || y.norm != nil || m.flat(n.From[0]) || m.flat(n.From[1]) || !slices.Equal(m.shapes[n.From[0]], m.shapes[n.From[1]]) {
+		a, b := x.sole(), in[1].sole()
+		if a == nil || b == nil || m.flat(n.From[0]) || m.flat(n.From[1]) || !slices.Equal(m.shape(n.From[0]), m.shape(n.From[1])) {
 			return x, false
 		}
-		w, ok := join(x.wire.now(), y.wire.now())
-		return carried{wire: w}, ok
+		w, ok := join(a, b)
+		return carried{wires: []*strung{w}}, ok
+	case "cat":
+		return m.joined(i, in)
 	case "avgpool":
 		return x, n.Ints[2] == 0 // else a channel is not the same at the borders
-	case "relu", "relu6", "dropout", "maxpool", "globalpool", "flatten":
+	case "tanh", "hardswish": // of 0 they make 0, and of 1 something else
+		x.bend()
+		return x, true
+	case "relu", "relu6", "maxpool", "globalpool":
 		return x, true
 	case "logsoftmax":
 		return x, i == len(m.Nodes)-1
@@ -91,31 +136,76 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 	return x, false
 }
 
-// through is layer i, which reads a wire and begins another; a depthwise one goes on with it.
+// shape is that of what node i makes for one image.
+func (m *graphed) shape(i int) []int64 {
+	if i == Images {
+		return m.Input[:]
+	}
+	return m.shapes[i]
+}
+
+// through is layer i, which reads wires and begins another; a depthwise one goes on with its own.
 func (m *graphed) through(i int, x carried) (carried, bool) {
 	l := m.layers[i]
-	if x.wire != nil {
-		w := x.wire.now()
-		if depthwise(l) {
-			w.from = append(w.from, l)
-			return carried{wire: w}, x.norm == nil && m.uses[m.Nodes[i].From[0]] == 1 && len(w.to) == 0
-		}
-		if c, ok := l.(*nn.Conv2dModule); ok && c.Options.Groups > 1 {
+	if depthwise(l) && len(x.wires) > 0 {
+		w := x.sole()
+		if w == nil || len(w.to) > 0 || len(w.gates) > 0 || m.uses[m.Nodes[i].From[0]] != 1 {
 			return x, false
 		}
-		w.to = append(w.to, l)
-		if x.norm != nil {
-			at := slices.IndexFunc(w.norms, func(r reading) bool { return r.norm == x.norm })
-			if at < 0 {
-				at = len(w.norms)
-				w.norms = append(w.norms, reading{norm: x.norm})
-			}
-			w.norms[at].to = append(w.norms[at].to, l)
-		}
-	} else if c, ok := l.(*nn.Conv2dModule); ok && c.Options.Groups > 1 {
+		w.from = append(w.from, l)
+		return x, true
+	}
+	if c, ok := l.(*nn.Conv2dModule); ok && c.Options.Groups > 1 {
 		return x, false
 	}
-	return carried{wire: &strung{wire: wire{from: []nn.Module{l}}, at: i}}, true
+	for k, one := range x.wires {
+		w, at := one.now(), x.channels(k)
+		w.to = append(w.to, reader{l, at})
+		if x.norm == nil {
+			continue
+		}
+		r := slices.IndexFunc(w.norms, func(r reading) bool { return r.norm == x.norm && r.at == at })
+		if r < 0 {
+			r = len(w.norms)
+			w.norms = append(w.norms, reading{norm: x.norm, at: at})
+		}
+		w.norms[r].to = append(w.norms[r].to, l)
+	}
+	return carried{wires: []*strung{{wire: wire{from: []nn.Module{l}}, at: i}}}, true
+}
+
+// joined are channels put one after the other.
+func (m *graphed) joined(i int, in []carried) (out carried, ok bool) {
+	for k, x := range in {
+		if from := m.Nodes[i].From[k]; len(x.wires) == 0 || x.norm != nil || m.flat(from) || m.Nodes[i].Ints[0] != 1 {
+			return out, false
+		}
+		out.wires = append(out.wires, x.wires...)
+	}
+	return out, true
+}
+
+// product are channels by themselves, as x sigmoid(x) is, or each by a number that is made of all of them.
+func (m *graphed) product(i int, x, y carried) (out carried, ok bool) {
+	n := m.Nodes[i]
+	same := slices.EqualFunc(x.wires, y.wires, func(a, b *strung) bool { return a.now() == b.now() })
+	if same && len(x.wires) > 0 && x.norm == y.norm && slices.Equal(m.shape(n.From[0]), m.shape(n.From[1])) {
+		x.bend()
+		x.odd = x.odd && y.odd
+		return x, true
+	}
+	gate := n.From[1]
+	if x.odd {
+		x, y, gate = y, x, n.From[0]
+	}
+	w, g := x.sole(), y.sole()
+	// Something has to read the channels as they are before: it tells which are 0.
+	if w == nil || g == nil || w == g || x.odd || !y.odd || len(w.to) == 0 || len(g.to) > 0 || len(g.gates) > 0 || slices.ContainsFunc(g.from, depthwise) || m.uses[gate] != 1 ||
+		m.flat(n.From[0]) || m.flat(n.From[1]) || m.shape(n.From[0])[0] != m.shape(n.From[1])[0] {
+		return x, false
+	}
+	w.gates, w.bent, g.into = append(w.gates, g.from...), true, w
+	return x, true
 }
 
 // flat tells whether a node's result has no maps any more, so that a channel may be many numbers of it.
@@ -134,20 +224,21 @@ func (m *graphed) flat(i int) bool {
 	return false
 }
 
-// join makes two wires one, whose layers are in the network's order. Compact lets a channel that always has the same value be 1 in the first
-// layer, and in depthwise ones, and 0 in the others: so ok is false for what sees such a channel otherwise, which are a sum of a wire with itself,
-// readers of the later wire alone, and depthwise layers beside others.
+// join makes two wires one, whose layers are in the network's order. Where a sum is of a wire with itself, or something reads the later wire alone, a
+// channel that the first layer makes 1, and others 0, is not 1 for all that read it. ok is false for depthwise layers beside others.
 func join(a, b *strung) (w *strung, ok bool) {
 	if a == b {
-		return a, false
+		a.bent = true
+		return a, true
 	}
 	if b.at < a.at {
 		a, b = b, a
 	}
-	if len(b.to) > 0 || slices.ContainsFunc(slices.Concat(a.from, b.from), depthwise) {
+	if slices.ContainsFunc(slices.Concat(a.from, b.from), depthwise) {
 		return a, false
 	}
-	a.from, a.to, a.norms = append(a.from, b.from...), append(a.to, b.to...), append(a.norms, b.norms...)
+	a.bent = a.bent || len(b.to) > 0
+	a.take(&b.wire)
 	b.into = a
 	return a, true
 }

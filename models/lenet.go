@@ -98,10 +98,6 @@ func newLeNetCIFAR(s *torch.Session, sp Spec) nn.Module {
 		}
 		return fc3.Forward(nn.LinearRelu(nn.LinearRelu(x.Flatten(), fc1, m), fc2, m), m)
 	}
-	n.wires = func(w *wiring) {
-		for _, l := range layers {
-			w.through(l)
-		}
-	}
+	n.wires = func(w *wiring) { w.through(layers...) }
 	return n
 }

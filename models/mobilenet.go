@@ -27,9 +27,7 @@ func newMobileNet(s *torch.Session, sp Spec) nn.Module {
 	linear, classes := n.linear("linear", in, sp.Classes)
 	n.forward = inOrder(first, body, globalPool, classes)
 	n.wires = func(w *wiring) {
-		for _, c := range all {
-			w.through(c)
-		}
+		w.through(modules(all)...)
 		w.through(linear)
 	}
 	return n
@@ -65,8 +63,7 @@ func newMobileNetV2(s *torch.Session, sp Spec) nn.Module {
 		for _, b := range layers {
 			b.(*parts).wires(w)
 		}
-		w.through(last)
-		w.through(linear)
+		w.through(last, linear)
 	}
 	return n
 }
@@ -78,15 +75,11 @@ func invertedResidual(s *torch.Session, in, mid, out, stride int64) *parts {
 	body := inOrder(b.convNorm("conv1", "bn1", convs[0], true), b.convNorm("conv2", "bn2", convs[1], true), b.convNorm("conv3", "bn3", convs[2], false))
 	if stride != 1 {
 		b.forward = body
-		b.wires = func(w *wiring) {
-			for _, c := range convs {
-				w.through(c)
-			}
-		}
+		b.wires = func(w *wiring) { w.through(modules(convs)...) }
 		return b
 	}
 	short, c := b.shortcut(in, out, 1)
 	b.forward = func(x torch.Tensor, m nn.Mode) torch.Tensor { return body(x, m).Add(short(x, m)) }
-	b.wires = func(w *wiring) { w.residual(convs, c) }
+	b.wires = func(w *wiring) { w.residual(c, func() { w.through(modules(convs)...) }) }
 	return b
 }

@@ -44,8 +44,9 @@ func preAct(s *torch.Session, in, out, stride int64, convs ...*nn.Conv2dModule) 
 	return b
 }
 
-// preActWires are those of a block whose first convolution, and the shortcut's where it is not nil, read by its first batch norm.
-func (p *parts) preActWires(convs []*nn.Conv2dModule, shortcut *nn.Conv2dModule) {
+// preActWires are those of a block whose first convolution, and the shortcut's where it is not nil, read by its first batch norm. more is
+// what comes behind the convolutions.
+func (p *parts) preActWires(convs []*nn.Conv2dModule, shortcut *nn.Conv2dModule, more ...func(w *wiring)) {
 	norm := p.children[0].Module.(*nn.BatchNormModule)
 	p.wires = func(w *wiring) {
 		readers := []nn.Module{convs[0]}
@@ -53,7 +54,12 @@ func (p *parts) preActWires(convs []*nn.Conv2dModule, shortcut *nn.Conv2dModule)
 			readers = append(readers, shortcut)
 		}
 		w.by(norm, readers...)
-		w.residual(convs, shortcut)
+		w.residual(shortcut, func() {
+			w.through(modules(convs)...)
+			for _, f := range more {
+				f(w)
+			}
+		})
 	}
 }
 
@@ -94,22 +100,21 @@ func (p *parts) bareShortcut(in, out, stride int64) (step, *nn.Conv2dModule) {
 
 // newSENet18 weighs each channel of a block by what a small network makes of all channels' means (Hu et al., arXiv 1709.01507).
 func newSENet18(s *torch.Session, sp Spec) nn.Module {
-	n := &parts{s: s}
-	stem := n.convNorm("conv1", "bn1", conv(s, sp.Input[0], 64, 3, 1), true)
-	n.layered(sp, stem, 64, doubling(64, 4), []int{2, 2, 2, 2}, squeezeExcite)
-	return n
+	return resNet(s, sp, 64, doubling(64, 4), []int{2, 2, 2, 2}, squeezeExcite)
 }
 
 func squeezeExcite(s *torch.Session, in, out, stride int64) *parts {
 	b := &parts{s: s}
-	first, body := b.preActBody(in, []*nn.Conv2dModule{conv(s, in, out, 3, stride), conv(s, out, out, 3, 1)})
-	short, _ := b.bareShortcut(in, out, stride)
-	squeeze := b.add("fc1", nn.Conv2d(s, out, out/16, 1, torch.ConvOptions{}, true))
-	excite := b.add("fc2", nn.Conv2d(s, out/16, out, 1, torch.ConvOptions{}, true))
+	convs := []*nn.Conv2dModule{conv(s, in, out, 3, stride), conv(s, out, out, 3, 1)}
+	first, body := b.preActBody(in, convs)
+	short, c := b.bareShortcut(in, out, stride)
+	fc1, fc2 := nn.Conv2d(s, out, out/16, 1, torch.ConvOptions{}, true), nn.Conv2d(s, out/16, out, 1, torch.ConvOptions{}, true)
+	squeeze, excite := b.add("fc1", fc1), b.add("fc2", fc2)
 	weighed := func(x torch.Tensor, m nn.Mode) torch.Tensor {
 		y := body(x, m)
 		return y.Mul(excite(squeeze(y.AdaptiveAvgPool2d(1), m).Relu(), m).Sigmoid())
 	}
 	b.forward = preActSum(first, weighed, short)
+	b.preActWires(convs, c, func(w *wiring) { w.weighed(fc1, fc2) })
 	return b
 }

@@ -73,7 +73,7 @@ func bottom(s *torch.Session, in, out, stride int64, convs ...*nn.Conv2dModule) 
 	body := inOrder(steps...)
 	short, c := b.shortcut(in, out, stride)
 	b.forward = func(x torch.Tensor, m nn.Mode) torch.Tensor { return F.AddRelu(body(x, m), short(x, m)) }
-	b.wires = func(w *wiring) { w.residual(convs, c) }
+	b.wires = func(w *wiring) { w.residual(c, func() { w.through(modules(convs)...) }) }
 	return b
 }
 

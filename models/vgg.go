@@ -55,9 +55,7 @@ func newVGG(s *torch.Session, sp Spec, layers []int64, times, by int64, norm boo
 	linear, classes := n.linear("classifier", in, sp.Classes)
 	n.forward = inOrder(all, globalPool, classes)
 	n.wires = func(w *wiring) {
-		for _, c := range convs {
-			w.through(c)
-		}
+		w.through(modules(convs)...)
 		w.through(linear)
 	}
 	return n

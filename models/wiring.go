@@ -1,33 +1,58 @@
 package models
 
-import "rapt/cgo/nn"
+import (
+	"slices"
+
+	"rapt/cgo/nn"
+)
 
 // Wire is channels on their way: those that some layers make and others read. Where From has several, a channel is theirs together: they
 // are added, channel by channel, and it can be taken out where all of them drop it; or the later is a depthwise convolution, which passes
 // each channel on alone.
 type Wire struct {
 	From  []string // convolutions and linear layers, by their names
+	Gates []string // layers whose outputs weigh the channels, one by one, as in squeeze and excitation: what they make goes with the channels
 	To    []string // empty: the network's output
-	Norms []string // batch norms behind the sums, each before some of the readers
+	At    []int64  // for each of To: how many channels of other wires it reads before these, where channels are joined
+	Norms []Norm   // batch norms behind sums and joined channels, each before some of the readers
 	Last  bool     // the last of From is a depthwise convolution: the readers see what it makes, and what it drops is gone
+	Bent  bool     // a channel that has the same value whatever the image can go if that is 0, or if its readers can add what it adds in another way
+}
+
+// Norm is a batch norm, and how many channels it has before the wire's.
+type Norm struct {
+	Name string
+	At   int64
 }
 
 // wired is a network that may know how its layers hang together.
-type wired interface{ wiring() []wire }
+type wired interface{ wiring() []*wire }
 
 type wire struct {
-	from, to []nn.Module
-	norms    []reading
+	from, gates []nn.Module
+	to          []reader
+	norms       []reading
+	bent        bool // a channel that the first of from makes 1, and others 0, is not 1 for every reader
 }
 
-// reading is a batch norm on a wire that some of its readers read by.
+// reader is a layer that reads a wire, and how many channels it reads before the wire's.
+type reader struct {
+	layer nn.Module
+	at    int64
+}
+
+// reading is a batch norm on a wire that some of its readers read by, and how many channels it has before the wire's.
 type reading struct {
 	norm *nn.BatchNormModule
+	at   int64
 	to   []nn.Module
 }
 
-// Wiring lists the wires in the network's order; each convolution and linear layer is in one From. Batch norms, pooling and
-// activations lie on wires. It is empty for a network whose channels are shuffled, joined or read by other ways, which wires cannot tell.
+// makers are all layers that have a row for each channel.
+func (w *wire) makers() []nn.Module { return slices.Concat(w.from, w.gates) }
+
+// Wiring lists the wires in the network's order; each convolution and linear layer is in one From or Gates. Batch norms, pooling and
+// activations lie on wires. It is empty for a network whose channels are shuffled, split or grouped, which wires cannot tell.
 func Wiring(m *Model) []Wire {
 	names := m.partNames()
 	name := func(layers []nn.Module) (out []string) {
@@ -36,71 +61,114 @@ func Wiring(m *Model) []Wire {
 		}
 		return out
 	}
-	norms := func(all []reading) (out []string) {
-		for _, r := range all {
-			out = append(out, names[r.norm])
-		}
-		return out
-	}
 	var out []Wire
-	if w, ok := m.Module.(wired); ok {
-		for _, one := range w.wiring() {
-			out = append(out, Wire{From: name(one.from), To: name(one.to), Norms: norms(one.norms), Last: len(one.from) > 1 && depthwise(one.from[len(one.from)-1])})
+	for _, one := range m.wires() {
+		w := Wire{From: name(one.from), Gates: name(one.gates), Bent: one.bent, Last: len(one.from) > 1 && depthwise(one.from[len(one.from)-1])}
+		for _, r := range one.to {
+			w.To, w.At = append(w.To, names[r.layer]), append(w.At, r.at)
 		}
+		for _, r := range one.norms {
+			w.Norms = append(w.Norms, Norm{names[r.norm], r.at})
+		}
+		out = append(out, w)
 	}
 	return out
 }
 
-// wiring follows a network from its input to its output.
-type wiring struct {
-	done []wire
-	open wire // of the channels that come next; without from it is the image
+// wires are the network's, none where it does not know.
+func (m *Model) wires() []*wire {
+	if w, ok := m.Module.(wired); ok {
+		return w.wiring()
+	}
+	return nil
 }
 
-func (p *parts) wiring() []wire {
+// wiring follows a network from its input to its output.
+type wiring struct {
+	all  []*wire
+	open []*wire // whose channels come next, one after the other; none: the image
+}
+
+func (p *parts) wiring() []*wire {
 	if p.wires == nil {
 		return nil
 	}
 	var w wiring
 	p.wires(&w)
-	return append(w.done, w.open)
+	return w.all
 }
 
 // by says that the layers read what comes next by a batch norm. That they read it is for through or residual to say.
 func (w *wiring) by(n *nn.BatchNormModule, to ...nn.Module) {
-	w.open.norms = append(w.open.norms, reading{n, to})
+	at := int64(0)
+	for _, o := range w.open {
+		o.norms = append(o.norms, reading{n, at, to})
+		at += rows(o.from[0])
+	}
+}
+
+func (w *wiring) read(l nn.Module) {
+	at := int64(0)
+	for _, o := range w.open {
+		o.to = append(o.to, reader{l, at})
+		at += rows(o.from[0])
+	}
 }
 
 // through is one layer after the other.
-func (w *wiring) through(l nn.Module) {
-	if depthwise(l) && len(w.open.from) > 0 {
-		w.open.from = append(w.open.from, l)
-		return
+func (w *wiring) through(layers ...nn.Module) {
+	for _, l := range layers {
+		if depthwise(l) && len(w.open) > 0 {
+			w.open[0].from = append(w.open[0].from, l)
+			continue
+		}
+		w.read(l)
+		w.open = []*wire{{from: []nn.Module{l}}}
+		w.all = append(w.all, w.open...)
 	}
-	w.open.to = append(w.open.to, l)
-	if len(w.open.from) > 0 {
-		w.done = append(w.done, w.open)
-	}
-	w.open = wire{from: []nn.Module{l}}
 }
 
-// residual is a block that adds its convolutions' output to its input, or to what shortcut makes of that where it is not nil. Without one all
-// convolutions before it that reach it by shortcuts alone are added together.
-func (w *wiring) residual(body []*nn.Conv2dModule, shortcut *nn.Conv2dModule) {
-	sum := w.open
-	sum.to = append(sum.to, body[0])
-	inner := wiring{open: wire{from: []nn.Module{body[0]}}}
-	for _, c := range body[1:] {
-		inner.through(c)
+// joined are several ways from what comes next, whose channels are put one after the other.
+func (w *wiring) joined(ways ...func()) {
+	before := w.open
+	var after []*wire
+	for _, way := range ways {
+		w.open = before
+		way()
+		after = append(after, w.open...)
 	}
-	if shortcut == nil {
-		w.done = append(w.done, inner.done...)
-		w.open = wire{from: append(sum.from, inner.open.from...), to: sum.to, norms: sum.norms}
+	w.open = after
+}
+
+// weighed has each channel that comes next multiplied by what two layers make of all of them.
+func (w *wiring) weighed(squeeze, excite nn.Module) {
+	one := w.open[0]
+	w.through(squeeze)
+	w.read(excite)
+	one.gates, one.bent = append(one.gates, excite), true
+	w.open = []*wire{one}
+}
+
+// residual is a block that adds what body makes to its input, or to what shortcut makes of that where it is not nil. Without one all
+// convolutions before it that reach it by shortcuts alone are added together.
+func (w *wiring) residual(shortcut *nn.Conv2dModule, body func()) {
+	sum := w.open[0]
+	body()
+	inner := w.open[0]
+	if shortcut != nil {
+		sum.to = append(sum.to, reader{layer: shortcut})
+		inner.from = append(inner.from, shortcut)
 		return
 	}
-	sum.to = append(sum.to, shortcut)
-	w.done = append(append(w.done, sum), inner.done...)
-	w.open = wire{from: append(inner.open.from, shortcut)}
+	w.all = slices.DeleteFunc(w.all, func(o *wire) bool { return o == inner })
+	sum.take(inner)
+	w.open = []*wire{sum}
+}
+
+// take adds what is on another wire.
+func (w *wire) take(other *wire) {
+	w.from, w.gates, w.bent = append(w.from, other.from...), append(w.gates, other.gates...), w.bent || other.bent
+	w.to, w.norms = append(w.to, other.to...), append(w.norms, other.norms...)
 }
 
 func depthwise(l nn.Module) bool {
@@ -108,10 +176,16 @@ func depthwise(l nn.Module) bool {
 	return ok && c.Depthwise()
 }
 
-func (n *leNet) wiring() []wire {
-	var w wiring
-	for _, l := range []nn.Module{n.conv1, n.conv2, n.fc1, n.fc2} {
-		w.through(l)
+// modules are convolutions as what they are among others.
+func modules(convs []*nn.Conv2dModule) (out []nn.Module) {
+	for _, c := range convs {
+		out = append(out, c)
 	}
-	return append(w.done, w.open)
+	return out
+}
+
+func (n *leNet) wiring() []*wire {
+	var w wiring
+	w.through(n.conv1, n.conv2, n.fc1, n.fc2)
+	return w.all
 }

@@ -116,7 +116,7 @@ func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
 	for _, w := range models.Wiring(model) {
 		if len(w.To) > 0 {
 			first := w.From[0]
-			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: w.From, Before: channelsOf(model, first), After: small.Spec.Channels[first]})
+			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: slices.Concat(w.From, w.Gates), Before: channelsOf(model, first), After: small.Spec.Channels[first]})
 		}
 	}
 	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {

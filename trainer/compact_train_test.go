@@ -161,3 +161,21 @@ func TestChannelsAreRounded(t *testing.T) {
 		}
 	}
 }
+
+// Channels that are joined, or weighed, are pruned with all that sees them, and are gone then: as many as the plan says.
+func TestCoupledFiltersOfJoinedAndWeighedChannels(t *testing.T) {
+	trainer.Compares(t)
+	data := colours(t)
+	for _, arch := range []string{"densenet_cifar", "senet18"} {
+		cfg := trainer.Settings(t, t.TempDir(), "data.dataset=image_folder", "data.dir="+data, "model.arch="+arch, "model.width=1", "data.train_limit=16", "data.test_limit=4", "data.validation=8",
+			"data.batch_size=8", "training.method=natural", "evaluate.attacks=[]", "pretrain.epochs=1", "admm.epochs=1", "retrain.epochs=1", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5")
+		plan, err := trainer.Plan(t.Context(), cfg, trainer.PlanOptions{})
+		require.NoError(t, err)
+		report := run(t, cfg)
+		assert.InDelta(t, 0.5, report.Sparsity.Sparsity, 0.02, arch)
+		_, c := compact(t, folder(cfg))
+		assert.Equal(t, plan.Parameters.Shrunk, c.Parameters.After, arch)
+		assert.Equal(t, plan.MACs.Shrunk, c.MACs.After, arch)
+		assert.Less(t, c.Parameters.After, c.Parameters.Before*3/10, arch)
+	}
+}

@@ -145,7 +145,7 @@ func (k *masks) along(lead *member, follow []follower) *masks {
 	out := &masks{}
 	for _, f := range follow {
 		if makers, ok := k.makers(f); ok {
-			out.add(lead, f.name, f.at, rowsLeft(makers...))
+			out.hold(lead, f, rowsLeft(makers...))
 		}
 	}
 	return out
@@ -159,14 +159,21 @@ func (k *masks) keepDead(lead *member, weights *masks, follow []follower) {
 		if !ok {
 			continue
 		}
-		held := holding(lead.params[f.at], makers...)
-		if i := slices.Index(k.names, f.name); i >= 0 {
-			k.masks[i].Mul_(held)
-			lead.s.Free(held)
-		} else {
-			k.add(lead, f.name, f.at, held)
-		}
+		k.hold(lead, f, lead.s.Scope(func() torch.Tensor {
+			return holding(lead.params[f.at].Detach().Narrow(0, f.first, makers[0].Size(0)), makers...)
+		}))
 	}
+}
+
+// hold adds the mask of what f is of a parameter, which may have one of other parts already.
+func (k *masks) hold(lead *member, f follower, part torch.Tensor) {
+	i := slices.Index(k.names, f.name)
+	if i < 0 {
+		i = len(k.names)
+		k.add(lead, f.name, f.at, lead.s.Scope(func() torch.Tensor { return lead.params[f.at].ZerosLike().Fill_(1) }))
+	}
+	lead.s.Do(func() { k.masks[i].Narrow(0, f.first, part.Size(0)).Mul_(part) })
+	lead.s.Free(part)
 }
 
 // makers are the masks of the weights that f follows; ok is false where one has none.

@@ -30,8 +30,8 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	wiring := all.wires
 	out.Wired = len(wiring) > 0
 	for _, w := range wiring {
-		if len(w.From) > 1 {
-			out.Coupled = append(out.Coupled, w.From)
+		if together := slices.Concat(w.From, w.Gates); len(together) > 1 {
+			out.Coupled = append(out.Coupled, together)
 		}
 	}
 	left, indices := p.describeLayers(all, macs, wiring, out)
@@ -152,13 +152,17 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 	}
 	for _, w := range wiring {
 		switch {
-		case slices.Contains(w.Norms, layer):
+		case slices.ContainsFunc(w.Norms, func(n models.Norm) bool { return n.Name == layer }):
 			return false, "it hides channels from the layers that read by it, and others may read them"
+		case slices.Contains(w.Gates, maker):
+			return kind == admm.CoupledFilter, "it weighs channels, which are gone where the layers that make them drop them"
 		case !slices.Contains(w.From, maker):
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
 		case kind == admm.CoupledFilter:
 			return true, ""
+		case w.Bent && kind == admm.Filter:
+			return false, "its channels are weighed, or go through what a sum cannot stand for: a filter's bias and shift may keep them in use (coupled_filter prunes these, too)"
 		case w.Last && maker == w.From[len(w.From)-1]:
 			return true, ""
 		case w.Last:
@@ -179,7 +183,7 @@ func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) (para
 	maps.Copy(spec.Channels, whole)
 	for _, w := range wiring {
 		if n, ok := left[w.From[len(w.From)-1]]; ok && len(w.To) > 0 {
-			for _, layer := range w.From {
+			for _, layer := range slices.Concat(w.From, w.Gates) {
 				spec.Channels[layer] = max(1, n)
 			}
 		}

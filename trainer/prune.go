@@ -32,7 +32,7 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 	}
 	all := prunable(model)
 	if kind == admm.CoupledFilter && len(all.wires) == 0 {
-		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are joined, shuffled, grouped or weighed, and rapt cannot tell which of its layers share them; filter prunes each layer on its own",
+		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are shuffled, split or grouped, and rapt cannot tell which of its layers share them; filter prunes each layer on its own",
 			kind, model.Spec.Arch)
 	}
 	var out []*pruning
@@ -167,7 +167,7 @@ func prunable(model *models.Model) everyWeight {
 	all := everyWeight{places: map[string]int{}, makers: models.Makers(model), wires: models.Wiring(model)}
 	group := map[string]int{}
 	for i, w := range all.wires {
-		for _, layer := range w.From {
+		for _, layer := range slices.Concat(w.From, w.Gates) {
 			if len(w.To) > 0 {
 				group[layer] = i + 1
 			}
@@ -187,20 +187,21 @@ func prunable(model *models.Model) everyWeight {
 	return all
 }
 
-// follower is a parameter with one number for each row of some weights. It is zero where all of them are pruned.
+// follower is a parameter with one number for each row of some weights, from the first on. It is zero where all of them are pruned.
 type follower struct {
-	name string
-	at   int      // its place among the parameters
-	of   []string // the weights
+	name  string
+	at    int      // its place among the parameters
+	of    []string // the weights
+	first int64
 }
 
 // followers are what goes with rows that kind prunes, so that the rows' channels are 0 for every image: with a scale its shift, and with coupled filters
 // their biases and the batch norms that see what they make.
 func (all everyWeight) followers(kind admm.Type) (out []follower) {
-	add := func(weights []string, names ...string) {
+	add := func(weights []string, first int64, names ...string) {
 		for _, n := range names {
 			if at, ok := all.places[n]; ok {
-				out = append(out, follower{n, at, weights})
+				out = append(out, follower{n, at, weights, first})
 			}
 		}
 	}
@@ -208,12 +209,12 @@ func (all everyWeight) followers(kind admm.Type) (out []follower) {
 		maker := all.makers[info.Layer]
 		switch {
 		case kind == admm.BNFilter && info.Kind == admm.Norm:
-			add([]string{info.Name}, info.Layer+".bias")
+			add([]string{info.Name}, 0, info.Layer+".bias")
 		case kind != admm.CoupledFilter:
 		case info.Kind != admm.Norm:
-			add([]string{info.Name}, info.Layer+".bias")
+			add([]string{info.Name}, 0, info.Layer+".bias")
 		case maker != "":
-			add([]string{maker + ".weight"}, info.Name, info.Layer+".bias")
+			add([]string{maker + ".weight"}, 0, info.Name, info.Layer+".bias")
 		}
 	}
 	for _, w := range all.wires {
@@ -225,7 +226,7 @@ func (all everyWeight) followers(kind admm.Type) (out []follower) {
 			makers = append(makers, layer+".weight")
 		}
 		for _, norm := range w.Norms {
-			add(makers, norm+".weight", norm+".bias")
+			add(makers, norm.At, norm.Name+".weight", norm.Name+".bias")
 		}
 	}
 	return out

@@ -25,7 +25,7 @@ func TestPyTorch(t *testing.T) {
 		wired  bool
 	}{
 		"plain": {"", true}, "plain-beside": {"", true}, "plain-open": {"", true}, "residual": {"mean std", true}, "residual-folded": {"-", true}, "others": {"out shift", false}, "dropping": {"", true}, "others-open": {"out shift", false},
-		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", false}, "others-new-open": {"out shift", false}, "dropping-new": {"", true}, "shapes": {"", false}, "shapes-new": {"", false}, "hard": {"", false}, "hard-new": {"", false}, "normal": {"mean std", false}, "normal-new": {"mean std", false},
+		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", false}, "others-new-open": {"out shift", false}, "dropping-new": {"", true}, "shapes": {"", false}, "shapes-new": {"", false}, "hard": {"", true}, "hard-new": {"", true}, "normal": {"mean std", false}, "normal-new": {"mean std", false},
 	} {
 		var want struct {
 			Images, Logits []float32

@@ -194,49 +194,19 @@ func costs(t *testing.T, m *models.Model) map[string]int64 {
 func wires(m *models.Model) (out []string) {
 	for _, w := range models.Wiring(m) {
 		slices.Sort(w.From)
-		slices.Sort(w.To)
-		slices.Sort(w.Norms)
-		line := strings.Join(w.From, " ") + " > " + strings.Join(w.To, " ") + " | " + strings.Join(w.Norms, " ")
-		if w.Last {
-			line += " last"
+		to, norms := []string{}, []string{}
+		for i, layer := range w.To {
+			to = append(to, fmt.Sprintf("%s %d", layer, w.At[i]))
 		}
-		out = append(out, line)
+		for _, n := range w.Norms {
+			norms = append(norms, fmt.Sprintf("%s %d", n.Name, n.At))
+		}
+		slices.Sort(to)
+		slices.Sort(norms)
+		out = append(out, fmt.Sprint(w.From, w.Gates, to, norms, w.Last, w.Bent))
 	}
 	slices.Sort(out)
 	return out
-}
-
-// Channels that something sees otherwise than as one layer's, or as a sum's, are not wired: nothing is taken out of such a network.
-func TestUnwired(t *testing.T) {
-	conv := func(name string, from int, out, in int, more string) string {
-		return fmt.Sprintf(`{"op":"conv","layer":%q,"from":[%d],"weight":[%d,%d,3,3],"ints":[1,1,1,1]%s}`, name, from, out, in, more)
-	}
-	depthwise := func(name string, from int) string {
-		return fmt.Sprintf(`{"op":"conv","layer":%q,"from":[%d],"weight":[4,1,3,3],"ints":[1,1,1,4]}`, name, from)
-	}
-	const end = `,{"op":"globalpool","from":[%d]},{"op":"flatten","from":[%d]},{"op":"linear","layer":"end","from":[%d],"weight":[5,%d]}`
-	ended := func(n, channels int) string { return fmt.Sprintf(end, n, n+1, n+2, channels) }
-	for name, c := range map[string]struct {
-		nodes string
-		wired bool
-	}{
-		"a chain":                 {conv("a", -1, 4, 1, "") + "," + conv("b", 0, 4, 4, "") + ended(1, 4), true},
-		"a residual sum":          {conv("a", -1, 4, 1, "") + "," + conv("b", 0, 4, 4, "") + `,{"op":"add","from":[0,1]}` + ended(2, 4), true},
-		"a sum with itself":       {conv("a", -1, 4, 1, "") + `,{"op":"relu","from":[0]},{"op":"add","from":[0,1]}` + ended(2, 4), false},
-		"a reader before a sum":   {conv("a", -1, 4, 1, "") + "," + conv("b", -1, 4, 1, "") + "," + conv("c", 1, 4, 4, "") + `,{"op":"add","from":[0,1]},{"op":"add","from":[3,2]}` + ended(4, 4), false},
-		"depthwise in a sum":      {conv("a", -1, 4, 1, "") + "," + conv("b", -1, 4, 1, "") + "," + depthwise("d", 1) + `,{"op":"add","from":[0,2]}` + ended(3, 4), false},
-		"logits that are read":    {conv("a", -1, 4, 1, "") + ended(0, 4) + `,{"op":"relu","from":[3]},{"op":"linear","layer":"more","from":[4],"weight":[5,5]},{"op":"add","from":[3,5]}`, false},
-		"a batch norm at the end": {conv("a", -1, 4, 1, "") + ended(0, 4) + `,{"op":"relu","from":[3]},{"op":"norm","layer":"n","from":[4]}`, false},
-		"a sum with flat maps":    {`{"op":"conv","layer":"a","from":[-1],"weight":[1,1,3,3],"ints":[1,1,1,1]},{"op":"flatten","from":[0]},{"op":"linear","layer":"b","from":[1],"weight":[16,16]},{"op":"add","from":[2,1]},{"op":"linear","layer":"end","from":[3],"weight":[5,16]}`, false},
-		"a norm of flat maps":     {conv("a", -1, 4, 1, "") + `,{"op":"flatten","from":[0]},{"op":"flatten","from":[1]},{"op":"norm","layer":"n","from":[2]},{"op":"linear","layer":"end","from":[3],"weight":[5,64]}`, false},
-	} {
-		text := `{"input":[1,4,4],"nodes":[` + c.nodes + `]}`
-		run(t, func(s *torch.Session) {
-			m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: text}, s.NewGenerator(1))
-			require.NoError(t, err, name)
-			assert.Equal(t, c.wired, len(models.Wiring(m)) > 0, name)
-		})
-	}
 }
 
 // A network of its own is made smaller as the same one of rapt's is.

@@ -1,0 +1,174 @@
+package translate_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+	"rapt/models/modelstest"
+)
+
+func convNode(name string, from, out, in int) string {
+	return fmt.Sprintf(`{"op":"conv","layer":%q,"from":[%d],"weight":[%d,%d,3,3],"bias":true,"ints":[1,1,1,1]},`, name, from, out, in)
+}
+
+func depthwiseNode(name string, from int) string {
+	return fmt.Sprintf(`{"op":"conv","layer":%q,"from":[%d],"weight":[4,1,3,3],"ints":[1,1,1,4]},`, name, from)
+}
+
+func node(op string, ints string, from ...int) string {
+	at := fmt.Sprint(from[0])
+	for _, f := range from[1:] {
+		at += fmt.Sprintf(",%d", f)
+	}
+	return fmt.Sprintf(`{"op":%q,"from":[%s],"ints":[%s]},`, op, at, ints)
+}
+
+// excitation are nodes from n on that weigh the four channels of node x; the product is node n+6.
+func excitation(n, x int, gate string) string {
+	return node("globalpool", "", x) + convNode("fc1", n, 2, 4) + node("relu", "", n+1) + convNode("fc2", n+2, 4, 2) + node("dropout", "", n+3) + node(gate, "", n+4) + node("mul", "", x, n+5)
+}
+
+// Graphs whose channels can be told apart stay the same function with some of them gone, and become as small as they can; nothing is taken out of others.
+func TestWired(t *testing.T) {
+	const end = `{"op":"globalpool","from":[%d]},{"op":"flatten","from":[%d]},{"op":"linear","layer":"end","from":[%d],"weight":[5,%d],"bias":true}`
+	ended := func(n, channels int) string { return fmt.Sprintf(end, n, n+1, n+2, channels) }
+	a, b := convNode("a", -1, 4, 1), convNode("b", -1, 4, 1)
+	norm := func(name string, from int) string {
+		return fmt.Sprintf(`{"op":"norm","layer":%q,"from":[%d],"number":1e-5},`, name, from)
+	}
+	for name, c := range map[string]struct {
+		nodes string
+		wired bool
+	}{
+		"a chain":              {a + convNode("b", 0, 4, 4) + ended(1, 4), true},
+		"a residual sum":       {a + convNode("b", 0, 4, 4) + node("add", "", 0, 1) + ended(2, 4), true},
+		"a sum with itself":    {a + node("relu", "", 0) + node("add", "", 0, 1) + convNode("b", 2, 4, 4) + ended(3, 4), true},
+		"a reader before":      {a + b + convNode("c", 1, 4, 4) + node("add", "", 0, 1) + node("add", "", 3, 2) + ended(4, 4), true},
+		"depthwise in a sum":   {a + b + depthwiseNode("d", 1) + node("add", "", 0, 2) + ended(3, 4), false},
+		"logits that are read": {a + ended(0, 4) + `,{"op":"relu","from":[3]},{"op":"linear","layer":"more","from":[4],"weight":[5,5]},{"op":"add","from":[3,5]}`, false},
+		"a norm at the end":    {a + ended(0, 4) + `,{"op":"relu","from":[3]},{"op":"norm","layer":"n","from":[4]}`, false},
+		"a sum of flat maps":   {convNode("a", -1, 1, 1) + `{"op":"flatten","from":[0]},{"op":"linear","layer":"b","from":[1],"weight":[16,16]},{"op":"add","from":[2,1]},{"op":"linear","layer":"end","from":[3],"weight":[5,16]}`, false},
+		"a norm of flat maps":  {a + `{"op":"flatten","from":[0]},{"op":"flatten","from":[1]},{"op":"norm","layer":"n","from":[2]},{"op":"linear","layer":"end","from":[3],"weight":[5,64]}`, false},
+
+		"joined":               {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + ended(3, 4), true},
+		"joined with itself":   {a + node("relu", "", 0) + node("cat", "1", 1, 0) + convNode("c", 2, 4, 8) + ended(3, 4), true},
+		"joined twice":         {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + node("cat", "1", 3, 2) + norm("n", 4) + node("relu", "", 5) + convNode("d", 6, 4, 12) + ended(7, 4), true},
+		"joined and flat":      {a + b + node("cat", "1", 1, 0) + `{"op":"flatten","from":[2]},{"op":"linear","layer":"end","from":[3],"weight":[5,128]}`, true},
+		"flat maps are joined": {a + b + node("flatten", "", 0) + node("flatten", "", 1) + node("cat", "1", 2, 3) + `{"op":"linear","layer":"end","from":[4],"weight":[5,128]}`, false},
+		"joined rows":          {a + b + node("cat", "2", 0, 1) + convNode("c", 2, 4, 4) + ended(3, 4), false},
+		"joined with images":   {a + node("cat", "1", 0, -1) + convNode("c", 1, 4, 5) + ended(2, 4), false},
+		"a part of the joined": {a + b + node("cat", "1", 0, 1) + node("slice", "1,2,4", 2) + convNode("c", 3, 4, 4) + ended(4, 4), false},
+		"a sum of the joined":  {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 8, 8) + node("add", "", 2, 3) + ended(4, 8), false},
+		"depthwise behind":     {a + b + node("cat", "1", 0, 1) + `{"op":"conv","layer":"d","from":[2],"weight":[8,1,3,3],"ints":[1,1,1,8]},` + ended(3, 8), false},
+
+		"bent":                       {a + node("hardswish", "", 0) + convNode("b", 1, 4, 4) + node("tanh", "", 2) + convNode("c", 3, 4, 4) + ended(4, 4), true},
+		"by its sigmoid":             {a + node("sigmoid", "", 0) + node("mul", "", 0, 1) + convNode("b", 2, 4, 4) + ended(3, 4), true},
+		"the sigmoid alone":          {a + node("sigmoid", "", 0) + convNode("b", 1, 4, 4) + ended(2, 4), false},
+		"the sigmoid in a sum":       {a + node("sigmoid", "", 0) + node("add", "", 0, 1) + ended(2, 4), false},
+		"a sigmoid before depthwise": {a + node("sigmoid", "", 0) + node("mul", "", 0, 1) + depthwiseNode("d", 2) + convNode("c", 3, 4, 4) + ended(4, 4), true},
+		"weighed":                    {a + excitation(1, 0, "sigmoid") + convNode("b", 7, 4, 4) + ended(8, 4), true},
+		"weighed and added":          {a + convNode("b", 0, 4, 4) + excitation(2, 1, "hardsigmoid") + node("add", "", 8, 0) + convNode("c", 9, 4, 4) + ended(10, 4), true},
+		"weighed behind depthwise":   {a + depthwiseNode("d", 0) + node("hardswish", "", 1) + excitation(3, 2, "hardsigmoid") + convNode("b", 9, 4, 4) + ended(10, 4), true},
+		"weighed before depthwise":   {a + excitation(1, 0, "sigmoid") + depthwiseNode("d", 7) + convNode("b", 8, 4, 4) + ended(9, 4), false},
+		"weighed without a reader":   {a + b + node("globalpool", "", 1) + node("sigmoid", "", 2) + node("mul", "", 0, 3) + convNode("c", 4, 4, 4) + ended(5, 4), false},
+		"multiplied":                 {a + b + node("mul", "", 0, 1) + convNode("c", 2, 4, 4) + ended(3, 4), false},
+		"one weight for all":         {a + node("globalpool", "", 0) + convNode("fc", 1, 1, 4) + node("sigmoid", "", 2) + node("mul", "", 0, 3) + convNode("c", 4, 4, 4) + ended(5, 4), false},
+	} {
+		text := `{"input":[1,4,4],"nodes":[` + c.nodes + `]}`
+		run(t, func(s *torch.Session) {
+			m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: text}, s.NewGenerator(1))
+			require.NoError(t, err, name)
+			if assert.Equal(t, c.wired, len(models.Wiring(m)) > 0, name) && c.wired {
+				compacts(t, s, m, name)
+			}
+		})
+	}
+}
+
+// compacts takes channels out of a network that are 0, and others that some weights of zero leave constant.
+func compacts(t *testing.T, s *torch.Session, m *models.Model, name string) {
+	x := s.Rand(s.NewGenerator(3), 3, 1, 4, 4)
+	alike := func(merge bool) *models.Model {
+		small, err := models.Compact(m, merge)
+		require.NoError(t, err, name)
+		s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), small.Forward(x, nn.Eval), 1e-5, name) })
+		return small
+	}
+	for _, e := range m.State { // numbers that show
+		if !e.Buffer {
+			e.Tensor.Detach().Shift_(0.05)
+		}
+	}
+	whole := map[string]int64{}
+	for _, w := range models.Wiring(m) {
+		for _, layer := range slices.Concat(w.From, w.Gates) {
+			for _, e := range m.State {
+				if e.Name == layer+".weight" && len(w.To) > 0 {
+					whole[layer] = e.Tensor.Size(0)
+				}
+			}
+		}
+	}
+	var restore []func()
+	for _, e := range m.State {
+		if _, ok := whole[e.Layer]; ok && e.Name == e.Layer+".weight" && whole[e.Layer] > 2 {
+			kept := e.Tensor.Detach().Clone()
+			restore = append(restore, func() { e.Tensor.Detach().Copy_(kept) })
+			e.Tensor.Detach().Narrow(0, 2, 2).Fill_(0) // two constants, which may become one
+		}
+	}
+	alike(true)
+	alike(false)
+	for _, f := range restore {
+		f()
+	}
+	require.NoError(t, modelstest.Drop(s, m, func(ch int64) bool { return ch%2 == 1 }))
+	for _, merge := range []bool{true, false} {
+		small := alike(merge)
+		for layer, n := range whole {
+			assert.Equal(t, n/2, small.Spec.Channels[layer], "%s: %s", name, layer)
+		}
+	}
+}
+
+// What weighs channels may be 0 on the images that rapt compact looks at, and not on others: a channel that is not 0 before stays.
+func TestWeighedByChance(t *testing.T) {
+	text := `{"input":[1,4,4],"nodes":[` + convNode("a", -1, 4, 1) + excitation(1, 0, "hardsigmoid") + convNode("b", 7, 4, 4) +
+		`{"op":"globalpool","from":[8]},{"op":"flatten","from":[9]},{"op":"linear","layer":"end","from":[10],"weight":[5,4],"bias":true}]}`
+	run(t, func(s *torch.Session) {
+		m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: text}, s.NewGenerator(1))
+		require.NoError(t, err)
+		state := map[string]torch.Tensor{}
+		for _, e := range m.State {
+			state[e.Name] = e.Tensor.Detach()
+		}
+		entry := func(name string, row, column int64) torch.Tensor {
+			return state[name].Narrow(0, row, 1).Narrow(1, column, 1)
+		}
+		center := func(name string, row, column int64) torch.Tensor {
+			return entry(name, row, column).Narrow(2, 1, 1).Narrow(3, 1, 1)
+		}
+		state["a.weight"].Narrow(0, 0, 2).Fill_(0)
+		state["a.bias"].Narrow(0, 0, 1).Fill_(1) // channel 0 is 1
+		state["a.bias"].Narrow(0, 1, 1).Fill_(0)
+		center("a.weight", 1, 0).Fill_(1) // channel 1 is the image
+		for _, name := range []string{"fc1.weight", "fc1.bias"} {
+			state[name].Fill_(0)
+		}
+		center("fc1.weight", 0, 1).Fill_(1)
+		center("fc2.weight", 0, 0).Fill_(1000) // channel 0 counts where the image's mean is above 0.8
+		state["fc2.bias"].Narrow(0, 0, 1).Fill_(-800)
+		small, err := models.Compact(m, true)
+		require.NoError(t, err)
+		for _, x := range []torch.Tensor{s.Rand(s.NewGenerator(3), 1, 1, 4, 4), s.Rand(s.NewGenerator(3), 1, 1, 4, 4).Fill_(1)} {
+			s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), small.Forward(x, nn.Eval), 1e-5) })
+		}
+	})
+}
