@@ -211,7 +211,8 @@ func wires(m *models.Model) (out []string) {
 
 // A network of its own is made smaller as the same one of rapt's is.
 func TestCompact(t *testing.T) {
-	for _, sp := range []models.Spec{{Arch: "lenet_adv", Width: 2}, {Arch: "resnet18_adv", Width: 1}, {Arch: "preact_resnet18", Input: [3]int64{3, 8, 8}}, {Arch: "mobilenetv2", Input: [3]int64{3, 8, 8}}} {
+	for _, sp := range []models.Spec{{Arch: "lenet_adv", Width: 2}, {Arch: "resnet18_adv", Width: 1}, {Arch: "preact_resnet18", Input: [3]int64{3, 8, 8}}, {Arch: "mobilenetv2", Input: [3]int64{3, 8, 8}},
+		{Arch: "googlenet", Input: [3]int64{3, 8, 8}}, {Arch: "senet18", Input: [3]int64{3, 8, 8}}, {Arch: "densenet_cifar", Input: [3]int64{3, 8, 8}}} {
 		sp.Classes = 10
 		run(t, func(s *torch.Session) {
 			m, err := models.New(s, sp, nil)
