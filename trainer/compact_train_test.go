@@ -162,6 +162,22 @@ func TestChannelsAreRounded(t *testing.T) {
 	}
 }
 
+// Each layer pruned on its own leaves what it adds behind: the plan says where that keeps channels in use.
+func TestPlanOfWeighedChannels(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "data.dataset=image_folder", "data.dir="+colours(t), "model.arch=senet18", "model.width=1", "data.train_limit=16", "data.test_limit=4", "data.validation=8",
+		"data.batch_size=8", "training.method=natural", "evaluate.attacks=[]", "prune.sparsity_type=filter", "prune.ratio=0.5")
+	plan, err := trainer.Plan(t.Context(), cfg, trainer.PlanOptions{})
+	require.NoError(t, err)
+	why := map[string]string{}
+	for _, l := range plan.Layers {
+		why[l.Name] = l.Why
+	}
+	assert.Empty(t, why["layer2.0.fc1.weight"])
+	assert.Contains(t, why["layer2.0.fc2.weight"], "it weighs channels")
+	assert.Contains(t, why["layer2.0.conv2.weight"], "its channels are weighed")
+	assert.Contains(t, plan.Coupled, []string{"layer2.0.conv2", "layer2.0.shortcut.0", "layer2.1.conv2", "layer2.0.fc2", "layer2.1.fc2"})
+}
+
 // Channels that are joined, or weighed, are pruned with all that sees them, and are gone then: as many as the plan says.
 func TestCoupledFiltersOfJoinedAndWeighedChannels(t *testing.T) {
 	trainer.Compares(t)
@@ -171,6 +187,11 @@ func TestCoupledFiltersOfJoinedAndWeighedChannels(t *testing.T) {
 			"data.batch_size=8", "training.method=natural", "evaluate.attacks=[]", "pretrain.epochs=1", "admm.epochs=1", "retrain.epochs=1", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5")
 		plan, err := trainer.Plan(t.Context(), cfg, trainer.PlanOptions{})
 		require.NoError(t, err)
+		for _, l := range plan.Layers {
+			if l.Ratio > 0 {
+				assert.True(t, l.Shrinks && l.Why == "", "%s: %s", l.Name, l.Why)
+			}
+		}
 		report := run(t, cfg)
 		assert.InDelta(t, 0.5, report.Sparsity.Sparsity, 0.02, arch)
 		_, c := compact(t, folder(cfg))

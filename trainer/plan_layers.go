@@ -154,8 +154,10 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 		switch {
 		case slices.ContainsFunc(w.Norms, func(n models.Norm) bool { return n.Name == layer }):
 			return false, "it hides channels from the layers that read by it, and others may read them"
+		case slices.Contains(w.Gates, maker) && kind == admm.CoupledFilter:
+			return true, ""
 		case slices.Contains(w.Gates, maker):
-			return kind == admm.CoupledFilter, "it weighs channels, which are gone where the layers that make them drop them"
+			return false, "it weighs channels, which are gone where the layers that make them drop them"
 		case !slices.Contains(w.From, maker):
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
