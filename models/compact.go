@@ -293,7 +293,7 @@ func (c *compactor) look() (map[*unit][]float64, error) {
 		s.Do(func() {
 			steps := s.Tape(func() { c.work.Forward(s.Rand(s.NewGenerator(1), 2, in[0], in[1], in[2]), nn.Eval) })
 			for _, step := range steps {
-				if err == nil && (step.Op == "Conv2d" || step.Op == "Linear") {
+				if err == nil && s.Err() == nil && (step.Op == "Conv2d" || step.Op == "Linear") {
 					x, u := step.In[0], byWeight[step.In[1]]
 					err = see(out, u, x)
 				}

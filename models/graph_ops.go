@@ -45,8 +45,9 @@ var ops = map[string]operation{
 	"globalpool": {1, 0, globalShape, func(_ Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].AdaptiveAvgPool2d(1) }},
 
 	"flatten": {1, 0, flatShape, func(_ Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].Flatten() }},
-	"reshape": {1, 1, reshapeShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { // an image's shape
-		return in[0].Reshape(append([]int64{in[0].Size(0)}, n.Ints...)...)
+	"reshape": {1, 1, reshapeShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { // an image's shape; its channels may be fewer since
+		batch := in[0].Size(0)
+		return in[0].Reshape(append([]int64{batch, in[0].Numel() / batch / count(n.Ints[1:])}, n.Ints[1:]...)...)
 	}},
 	"transpose": {1, 1, transposeShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { return in[0].Permute(n.Ints...) }}, // all dimensions, the batch's first
 	"slice": {1, 3, sliceShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { // dimension, start, length

@@ -95,7 +95,7 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 		return x, true
 	case "reshape": // a list of numbers as maps of one pixel
 		from := m.shape(n.From[0])
-		return x, len(from) == 1 && slices.Equal(n.Ints, []int64{from[0], 1, 1}) && !m.flat(n.From[0]) || slices.Equal(n.Ints, from)
+		return x, slices.Equal(n.Ints, from) || !m.flat(n.From[0]) && n.Ints[0] == from[0] && count(n.Ints) == from[0]
 	case "mul":
 		return m.product(i, in[0], in[1])
 	case "sigmoid", "hardsigmoid":
