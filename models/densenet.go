@@ -35,9 +35,7 @@ func denseNet(growth int64, blocks ...int) maker {
 		n.forward = inOrder(append(steps, classes)...)
 		n.wires = func(w *wiring) {
 			w.through(stem)
-			for _, p := range all {
-				p.wires(w)
-			}
+			w.parts(all)
 			w.by(last, linear)
 			w.through(linear)
 		}

@@ -35,9 +35,7 @@ func newGoogLeNet(s *torch.Session, sp Spec) nn.Module {
 	linear, classes := n.linear("linear", in, sp.Classes)
 	n.forward = inOrder(append(steps, globalPool, classes)...)
 	n.wires = func(w *wiring) {
-		for _, p := range all {
-			p.wires(w)
-		}
+		w.parts(all)
 		w.through(linear)
 	}
 	return n

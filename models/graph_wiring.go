@@ -28,7 +28,7 @@ type carried struct {
 	odd   bool // a channel of zeros is not zero any more
 }
 
-// sole is the wire of a result that is one's and has come through nothing that a sum or a weight could not be told of.
+// sole is the wire of a result that is one wire's alone and has come through no batch norm of its own since; nil for any other.
 func (c carried) sole() *strung {
 	if len(c.wires) != 1 || c.norm != nil {
 		return nil

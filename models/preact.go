@@ -16,9 +16,7 @@ func preActResNet(channels int64, block residualBlock, blocks ...int) maker {
 		all, linear := n.layered(sp, n.add("conv1", first), 64, doubling(channels, 4), blocks, block)
 		n.wires = func(w *wiring) {
 			w.through(first)
-			for _, b := range all {
-				b.wires(w)
-			}
+			w.parts(all)
 			w.through(linear)
 		}
 		return n

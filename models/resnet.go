@@ -35,9 +35,7 @@ func resNet(s *torch.Session, sp Spec, stem int64, channels []int64, blocks []in
 	all, linear := n.layered(sp, n.convNorm("conv1", "bn1", first, true), stem, channels, blocks, block)
 	n.wires = func(w *wiring) {
 		w.through(first)
-		for _, b := range all {
-			b.wires(w)
-		}
+		w.parts(all)
 		w.through(linear)
 	}
 	return n

@@ -32,9 +32,7 @@ func wideResNet(depth, widen int64) maker {
 		n.forward = inOrder(append(steps, classes)...)
 		n.wires = func(w *wiring) {
 			w.through(first)
-			for _, b := range all {
-				b.wires(w)
-			}
+			w.parts(all)
 			w.by(last, fc)
 			w.through(fc)
 		}

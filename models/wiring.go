@@ -128,6 +128,13 @@ func (w *wiring) through(layers ...nn.Module) {
 	}
 }
 
+// parts is one part after the other.
+func (w *wiring) parts(all []*parts) {
+	for _, p := range all {
+		p.wires(w)
+	}
+}
+
 // joined are several ways from what comes next, whose channels are put one after the other.
 func (w *wiring) joined(ways ...func()) {
 	before := w.open
