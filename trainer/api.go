@@ -29,7 +29,7 @@ type Console struct {
 // RunOptions of Run.
 type RunOptions struct {
 	Console   Console
-	Stages    []string // of pretrain, admm, retrain, quantize_admm_1 and so on: only these; nil is the whole pipeline with its evaluation
+	Stages    []string // of pretrain, admm, retrain, compact, quantize_admm_1 and so on: only these; nil is the whole pipeline with its evaluation
 	Overwrite bool     // begin anew where a run exists
 	Version   string
 	Observer  metrics.Observer // is told each row of metrics; nil for none

@@ -3,6 +3,7 @@ package trainer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -51,7 +52,8 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 		return nil, &InputError{fmt.Errorf("--out %s is the checkpoint itself: another file is needed", o.Out)}
 	}
 	out = &metrics.Compaction{Schema: 1, Checkpoint: whole.path, Out: o.Out, Dataset: whole.dataset, Arch: whole.spec.Arch, Width: whole.spec.Width,
-		Device: whole.devs[0].String(), Images: whole.test.N, Unfinished: whole.unfinished}
+		Device: whole.devs[0].String(), Unfinished: whole.unfinished}
+	defer func() { err = notWritten(err, o.Out) }()
 	small := *whole
 	small.path = o.Out
 	var before, after []float32
@@ -71,7 +73,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	if err != nil {
 		return nil, err
 	}
-	if err := equalLogits(out, before, after, whole.test.Labels); err != nil {
+	if err := equalLogits(&out.Reduction, before, after, whole.test.Labels); err != nil {
 		return nil, err
 	}
 	if err := checkpoint.Write(o.Out, small.file); err != nil {
@@ -81,6 +83,15 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 		out.Bytes.After, err = sizeOf(o.Out)
 	}
 	return out, err
+}
+
+// notWritten says in an UnequalError what follows from it.
+func notWritten(err error, out string) error {
+	var unequal *UnequalError
+	if errors.As(err, &unequal) {
+		return &UnequalError{fmt.Sprintf("%s. %s is not written; please report this", unequal.text, out)}
+	}
+	return err
 }
 
 // compactable refuses a model that nothing can be taken out of, before images are read.
@@ -109,41 +120,55 @@ func sizeOf(path string) (int64, error) {
 
 // compacted puts what is left of model, which is o's, in the place of o's file, and says in out what that is.
 func (o *opened) compacted(model *models.Model, out *metrics.Compaction) error {
-	small, err := models.Compact(model, o.file.Metadata["quantized"] == "") // or weights would leave their levels
+	file, spec, err := takeOut(model, o.file.Metadata, &out.Reduction)
 	if err != nil {
 		return err
+	}
+	if !shrank(&out.Reduction) {
+		return &InputError{fmt.Errorf("%s has %s", out.Checkpoint, nothingToTakeOut)}
+	}
+	o.file, o.spec = file, spec
+	o.file.Metadata["compacted_from"] = o.model
+	if _, err := quantizationIn(o.file, out.Parameters.After); err != nil {
+		return &UnequalError{fmt.Sprintf("what is left of %s: %v", out.Checkpoint, err)}
+	}
+	return nil
+}
+
+const nothingToTakeOut = "no channel that could be taken out: every one is read by a weight that is not zero. Pruning by filter, coupled_filter or bn_filter empties channels; " +
+	"pruning single weights or columns rarely does"
+
+func shrank(r *metrics.Reduction) bool {
+	return slices.ContainsFunc(r.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before })
+}
+
+// takeOut makes a file of what is left of a model without the channels that are not in use, and says what that makes of it. meta is that of the model's
+// own file.
+func takeOut(model *models.Model, meta map[string]string, r *metrics.Reduction) (file *checkpoint.File, spec models.Spec, err error) {
+	small, err := models.Compact(model, meta["quantized"] == "") // or weights would leave their levels
+	if err != nil {
+		return nil, spec, err
 	}
 	for _, w := range models.Wiring(model) {
 		if len(w.To) > 0 {
 			first := w.From[0]
-			out.Channels = append(out.Channels, metrics.CompactedChannels{Layers: slices.Concat(w.From, w.Gates), Before: channelsOf(model, first), After: small.Spec.Channels[first]})
+			r.Channels = append(r.Channels, metrics.CompactedChannels{Layers: slices.Concat(w.From, w.Gates), Before: channelsOf(model, first), After: small.Spec.Channels[first]})
 		}
-	}
-	if !slices.ContainsFunc(out.Channels, func(c metrics.CompactedChannels) bool { return c.After < c.Before }) {
-		return &InputError{fmt.Errorf("%s has no channel that could be taken out: every one is read by a weight that is not zero. Pruning by filter, coupled_filter or bn_filter empties "+
-			"channels; pruning single weights or columns rarely does", out.Checkpoint)}
 	}
 	costs, err := models.Cost(model)
 	if err != nil {
-		return err
+		return nil, spec, err
 	}
 	left, err := models.Cost(small)
 	if err != nil {
-		return err
+		return nil, spec, err
 	}
-	out.Parameters = metrics.Change{Before: model.Parameters(), After: small.Parameters()}
-	out.MACs = metrics.Change{Before: costs.MACs, After: left.MACs}
-	meta := maps.Clone(o.file.Metadata)
-	meta["channels"], meta["compacted_from"] = channelList(small.Spec.Channels), o.model
-	o.spec.Channels = small.Spec.Channels
-	small.State[0].Tensor.Session().Do(func() { o.file, err = modelFile(small, meta) })
-	if err != nil {
-		return err
-	}
-	if _, err := quantizationIn(o.file, small.Parameters()); err != nil {
-		return &UnequalError{fmt.Sprintf("what is left of %s: %v. %s is not written; please report this", out.Checkpoint, err, out.Out)}
-	}
-	return nil
+	r.Parameters = metrics.Change{Before: model.Parameters(), After: small.Parameters()}
+	r.MACs = metrics.Change{Before: costs.MACs, After: left.MACs}
+	meta = maps.Clone(meta)
+	meta["channels"] = channelList(small.Spec.Channels)
+	small.State[0].Tensor.Session().Do(func() { file, err = modelFile(small, meta) })
+	return file, small.Spec, err
 }
 
 func channelsOf(m *models.Model, layer string) int64 {
@@ -168,8 +193,9 @@ func (t *team) timedLogits(ctx context.Context, d *images, o CompactOptions, tit
 	return logits, perSecond, err
 }
 
-// equalLogits compares two models' logits of the same images, by what the order of sums may do to them.
-func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint16) error {
+// equalLogits compares the logits of a network and of what is left of it on the same images, by what the order of sums may do to them.
+func equalLogits(out *metrics.Reduction, before, after []float32, labels []uint16) error {
+	out.Images = len(labels)
 	classes := len(before) / len(labels)
 	off, where := 0.0, 0
 	rightBefore, rightAfter := 0, 0
@@ -199,8 +225,7 @@ func equalLogits(out *metrics.Compaction, before, after []float32, labels []uint
 	}
 	out.CleanAccuracy = metrics.Measured{Before: share(rightBefore, len(labels)), After: share(rightAfter, len(labels))}
 	if off > 1 {
-		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of test image %d differ by %.3g times what rounding may do. "+
-			"%s is not written; please report this", where, off, out.Out)}
+		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of image %d differ by %.3g times what rounding may do", where, off)}
 	}
 	return nil
 }

@@ -96,7 +96,7 @@ func CheckpointOf(path string) (string, error) {
 
 // stagesFromTheEnd are a run's, the last first.
 func stagesFromTheEnd() []string {
-	out := []string{"quantize_retrain", "quantize_admm", "quantize_retrain_1", "quantize_admm_1", "retrain", "admm"}
+	out := []string{"quantize_retrain", "quantize_admm", "quantize_retrain_1", "quantize_admm_1", "compact", "retrain", "admm"}
 	for i := config.MaxSteps; i > 0; i-- { // of progressive pruning
 		out = append(out, fmt.Sprintf("retrain_%d", i), fmt.Sprintf("admm_%d", i))
 	}

@@ -31,9 +31,17 @@ func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult,
 		return nil, err
 	}
 	st.saved.Seconds = st.spent()
+	pruned, compression := spars.Sparsity, spars.Compression
+	if st.small {
+		pruned, compression = spars.Of(p.wholeWeights)
+	}
 	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses,
 		Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
-		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: spars.Sparsity, Compression: spars.Compression, ADMM: st.saved.ADMM}
+		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: pruned, Compression: compression, ADMM: st.saved.ADMM,
+		Reduction: st.saved.Reduction}
+	if st.small {
+		r.Parameters = p.team.members[0].model.Parameters()
+	}
 	if st.saved.Training > 0 {
 		r.ImagesPerSecond = float64(st.saved.Images) / st.saved.Training
 	}
@@ -44,7 +52,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult,
 	for _, j := range p.judges {
 		fields = append(fields, zap.String(j.name, percent(acc.robust[j.name])))
 	}
-	p.log.Info("test", append(fields, zap.String("pruned", percent(spars.Sparsity)))...)
+	p.log.Info("test", append(fields, zap.String("pruned", percent(pruned)))...)
 	st.saved.Done, st.saved.Result = true, r
 	return r, p.saveDone(st)
 }

@@ -94,7 +94,7 @@ func (p *pipeline) disk(cost models.Costs) (all int64, err error) {
 	}
 	shape := p.spec.Input
 	largest := int64(0)
-	for _, st := range stages {
+	for _, st := range stages { // a smaller network's as if it were the whole one
 		m := p.stageMemory(st, cost)
 		last := model + m.Optimizer + m.ADMM + m.Masks
 		if p.cfg.Training.EMADecay > 0 {

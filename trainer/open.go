@@ -34,6 +34,15 @@ func (p *pipeline) open(stages []*stage) error {
 	}
 	p.metrics.Observer = p.options.Observer
 	p.watchClock() // from here on
+	if err := p.upload(); err != nil {
+		return err
+	}
+	p.introduce()
+	return nil
+}
+
+// upload hands the team the run's images.
+func (p *pipeline) upload() (err error) {
 	for _, d := range []struct {
 		to  **images
 		set *datasets.Set
@@ -42,7 +51,6 @@ func (p *pipeline) open(stages []*stage) error {
 			return err
 		}
 	}
-	p.introduce()
 	return nil
 }
 

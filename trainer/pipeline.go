@@ -45,6 +45,10 @@ type pipeline struct {
 	env        map[string]any // what env.json holds
 	unrecorded error          // why a step could not be recorded as a CUDA graph
 
+	leaves       models.Spec // of a plan: the smaller network, as far as the ratios tell
+	start        *smallStart // of stage compact where it begins
+	wholeWeights int64       // where the network is the smaller one: how many the whole one has of those that reports list
+
 	team             *team
 	train, val, test *images
 	next             []int64 // the training images of the step to come
@@ -230,6 +234,9 @@ func (p *pipeline) fits() error {
 		if err != nil {
 			return err
 		}
+		if p.cfg.Compact.Epochs > 0 && len(models.Wiring(model)) == 0 {
+			return p.cfg.Errorf("compact.epochs", "compact.epochs is %d, but of %s nothing can be taken out: %v", p.cfg.Compact.Epochs, p.spec.Arch, models.ErrNotWired)
+		}
 		p.ratios = plans[len(plans)-1].ratios
 		if _, err := newQuantisation(p.cfg, model); err != nil {
 			return err
@@ -268,18 +275,24 @@ func (p *pipeline) attacks() error {
 
 // build makes the model in the team's first session, and resolves what is pruned against it.
 func (p *pipeline) build(s *torch.Session) (*models.Model, error) {
-	model, err := models.New(s, p.spec, s.NewGenerator(key(p.cfg.Run.Seed, "init")))
+	model, err := p.network(s)
 	if err != nil {
 		return nil, err
-	}
-	if s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
-		model.ToChannelsLast()
 	}
 	if p.plans, err = newPrunings(p.cfg, model); err != nil {
 		return nil, err
 	}
 	p.plan = p.plans[len(p.plans)-1]
 	p.quant, err = newQuantisation(p.cfg, model)
+	return model, err
+}
+
+// network makes the run's, as its device likes it.
+func (p *pipeline) network(s *torch.Session) (*models.Model, error) {
+	model, err := models.New(s, p.spec, s.NewGenerator(key(p.cfg.Run.Seed, "init")))
+	if err == nil && s.Device().IsCUDA() && p.cfg.Run.Precision != "fp32" { // what tensor cores want; float32 has none
+		model.ToChannelsLast()
+	}
 	return model, err
 }
 
@@ -326,7 +339,11 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		if !st.chosen && !st.saved.Done {
 			continue
 		}
-		result, err := p.stage(ctx, st)
+		stage := p.stage
+		if st.small {
+			stage = p.onSmall
+		}
+		result, err := stage(ctx, st)
 		if err != nil {
 			return nil, err
 		}
@@ -337,10 +354,7 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		report.Stages = append(report.Stages, *result)
 		report.CleanAccuracy, report.RobustAccuracy = &result.CleanAccuracy, result.RobustAccuracy
 		report.WorstCaseAccuracy = result.WorstCase
-		if report.Sparsity, err = p.sparsityOf(st.name); err != nil {
-			return nil, err
-		}
-		if report.Quantization, err = p.quantizationOf(st.name); err != nil {
+		if err := p.reportModel(report, st.name); err != nil {
 			return nil, err
 		}
 	}
@@ -348,6 +362,25 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		return nil, err
 	}
 	return report, nil
+}
+
+// reportModel has the report describe a stage's chosen model.
+func (p *pipeline) reportModel(report *metrics.Report, name string) error {
+	model, _, _, err := p.run.LoadCheckpoint(name, "best")
+	if err != nil {
+		return err
+	}
+	if n := report.Stages[len(report.Stages)-1].Parameters; n > 0 {
+		report.Parameters = n
+		if report.Channels, err = readChannels(model.Metadata["channels"]); err != nil {
+			return err
+		}
+	}
+	if report.Sparsity, err = p.sparsityIn(model); err != nil {
+		return err
+	}
+	report.Quantization, err = quantizationIn(model, report.Parameters)
+	return err
 }
 
 // seal writes the report and closes the metric files. A run whose metrics may be lost is not done.

@@ -88,7 +88,7 @@ func (p *pipeline) memory(cost models.Costs) (most metrics.PlanMemory, err error
 		return most, err
 	}
 	for _, st := range stages {
-		if m := p.stageMemory(st, cost); m.Total > most.Total {
+		if m := p.stageMemory(st, cost); m.Total > most.Total && !st.small {
 			most = m
 		}
 	}
@@ -102,15 +102,15 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 		return nil, err
 	}
 	out := &metrics.PlanTime{}
-	measured := map[string]timing{}
+	measured := map[timed]timing{}
 	var other timing // for a stage that only prunes and is tested, where nothing else has its section
 	for _, st := range stages {
-		section := timedAs(st)
-		if _, ok := measured[section]; !ok && st.conf.Epochs > 0 {
-			if other, err = p.time(ctx, section); err != nil {
+		as := timedAs(st)
+		if _, ok := measured[as]; !ok && st.conf.Epochs > 0 {
+			if other, err = p.time(ctx, as); err != nil {
 				return nil, err
 			}
-			measured[section] = other
+			measured[as] = other
 		}
 	}
 	for _, st := range stages {
@@ -139,12 +139,18 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 	return out, nil
 }
 
-// timedAs is the section whose steps stand for the stage's: what quantising adds to one is little.
-func timedAs(st *stage) string {
+// timed is what steps of a stage are measured by.
+type timed struct {
+	section string
+	small   bool // the smaller network's
+}
+
+// timedAs has the section whose steps stand for the stage's: what quantising adds to one is little.
+func timedAs(st *stage) timed {
 	if st.quant != nil {
-		return "pretrain"
+		return timed{"pretrain", st.small}
 	}
-	return st.section
+	return timed{st.section, st.small}
 }
 
 // timing is in seconds: a training step, and an image clean and under the config's attack.
@@ -154,15 +160,20 @@ type timing struct {
 }
 
 // time measures a section of the config, as if it were the whole of it.
-func (p *pipeline) time(ctx context.Context, section string) (t timing, err error) {
+func (p *pipeline) time(ctx context.Context, as timed) (t timing, err error) {
 	alone := *p.cfg
 	alone.Data.BatchSize = p.largestBatch()
-	if section == "pretrain" { // also where it stands for other stages alone
+	if as.section == "pretrain" { // also where it stands for other stages alone
 		alone.Pretrain.Epochs = max(1, alone.Pretrain.Epochs)
 	}
 	last := alone.Prune.Step(alone.Prune.Steps.N() - 1)
 	alone.Prune.Ratio, alone.Prune.Ratios, alone.Prune.Steps = last.Ratio, last.Ratios, config.Steps{}
-	err = WithProbe(&alone, ProbeOptions{Stage: section, Input: p.spec.Input}, func(b *Probe) error {
+	options := ProbeOptions{Stage: as.section, Input: p.spec.Input}
+	if as.small { // nothing more is pruned of it
+		alone.Prune, alone.Quantize = config.Prune{SparsityType: alone.Prune.SparsityType, RoundTo: 1}, config.Quantize{}
+		options.Channels = p.leaves.Channels
+	}
+	err = WithProbe(&alone, options, func(b *Probe) error {
 		t.device = NamesOf(b.p.team.devices())
 		warm, timed := 1, 3
 		if b.Device().IsCUDA() {

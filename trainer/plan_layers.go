@@ -35,7 +35,8 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 		}
 	}
 	left, indices := p.describeLayers(all, macs, wiring, out)
-	if out.Parameters.Shrunk, out.MACs.Shrunk, err = shrunk(model.Spec, wiring, left); err != nil {
+	p.leaves = shrunk(model.Spec, wiring, left)
+	if out.Parameters.Shrunk, out.MACs.Shrunk, err = size(p.leaves); err != nil {
 		return nil, err
 	}
 	out.Bytes = metrics.PlanBytes{Dense: 4 * out.Parameters.Before, SparseValues: 4 * out.Parameters.After,
@@ -178,8 +179,8 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 	return false, ""
 }
 
-// shrunk counts the network with the channels taken out: left are the rows of the layers that shrink.
-func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) (parameters, macs int64, err error) {
+// shrunk is the network with the channels taken out: left are the rows of the layers that shrink.
+func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) models.Spec {
 	whole := spec.Channels
 	spec.Channels = map[string]int64{}
 	maps.Copy(spec.Channels, whole)
@@ -190,6 +191,11 @@ func shrunk(spec models.Spec, wiring []models.Wire, left map[string]int64) (para
 			}
 		}
 	}
+	return spec
+}
+
+// size counts a network.
+func size(spec models.Spec) (parameters, macs int64, err error) {
 	err = torch.Run(torch.CPU, torch.Options{Threads: 1, ShapesOnly: true}, func(s *torch.Session) error {
 		m, err := models.New(s, spec, nil)
 		if err != nil {

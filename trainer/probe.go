@@ -21,6 +21,8 @@ type ProbeOptions struct {
 	Stage  string   // pretrain, admm or retrain; empty: the first that the config has epochs for
 	Images int      // how many are trained on; 0 is two batches
 	Input  [3]int64 // [C, H, W] of an image; zero: the data set's usual
+
+	Channels map[string]int64 // of a smaller network, whose weights are drawn; nil: those of model.load, or all
 }
 
 // Probe is one stage of a run with nothing round it: no data set, no folder, no log. It is for measuring.
@@ -58,6 +60,11 @@ func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 	}
 	if err := p.architecture(classes, o.Input); err != nil {
 		return err
+	}
+	if o.Channels != nil {
+		own := *cfg
+		own.Model.Load = ""
+		p.cfg, p.spec.Channels = &own, o.Channels
 	}
 	n := o.Images
 	if n <= 0 {

@@ -83,9 +83,10 @@ func (p *pipeline) quantStages(main []*stage) []*stage {
 	if c.QuantizeADMM.Epochs == 0 && c.QuantizeRetrain.Epochs == 0 {
 		return nil
 	}
-	from, dense := "", c.Model.Load == ""
+	from, dense, small := "", c.Model.Load == "", false
 	if n := len(main); n > 0 {
-		from, dense = main[n-1].name, main[n-1].mask.from == nothing
+		last := main[n-1]
+		from, dense, small = last.name, last.mask.from == nothing, last.small
 	}
 	zeros := from
 	var inner, ends []quantLayer
@@ -106,6 +107,7 @@ func (p *pipeline) quantStages(main []*stage) []*stage {
 		} {
 			if st.conf.Epochs > 0 {
 				st.from, from = from, st.name
+				st.small = small
 				out = append(out, st)
 			}
 		}

@@ -112,12 +112,3 @@ func quantizationIn(f *checkpoint.File, parameters int64) (*metrics.Quantization
 	}
 	return metrics.SummariseQuantization(layers, parameters), nil
 }
-
-// quantizationOf is that of a stage's chosen model.
-func (p *pipeline) quantizationOf(name string) (*metrics.Quantization, error) {
-	model, _, _, err := p.run.LoadCheckpoint(name, "best")
-	if err != nil {
-		return nil, err
-	}
-	return quantizationIn(model, p.team.members[0].model.Parameters())
-}

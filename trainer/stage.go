@@ -27,6 +27,7 @@ type stage struct {
 	natural  bool        // trains on images as they are, whatever training.method says
 	admm     bool        // nears the weights to their pruned copy
 	mask     masking     // what is zero from the beginning, and stays so
+	small    bool        // of the network that is left without the channels that pruning emptied
 	baseline bool
 	chosen   bool  // to be run now, not only reported where it is done
 	offset   int64 // the run's steps before it
@@ -73,6 +74,7 @@ type progress struct {
 	Training   float64              `json:"training"`              // in training steps
 	Images     int64                `json:"images"`                // in training steps
 	Validation map[string]float64   `json:"validation,omitempty"`
+	Reduction  *metrics.Reduction   `json:"reduction,omitempty"` // what taking out channels made of the network that the stage began with
 	Done       bool                 `json:"done"`
 	Result     *metrics.StageResult `json:"result,omitempty"`
 }
@@ -158,6 +160,9 @@ func (p *pipeline) begin(st *stage) error {
 		p.log.Info("going on", zap.String("stage", st.name), zap.Int("epoch", st.saved.Epoch+1), zap.Int("step", st.saved.Step))
 	} else {
 		st.saved = progress{Stage: st.name, Best: -1, EpochSteps: p.stepsPerEpoch()}
+		if p.start != nil {
+			st.saved.Reduction = p.start.reduction
+		}
 		p.log.Info("begins", zap.String("stage", st.name), zap.Int("epochs", st.conf.Epochs))
 	}
 	if st.masks != nil {

@@ -32,8 +32,8 @@ func (p *pipeline) stages() ([]*stage, error) {
 	return out, nil
 }
 
-// main are the stages that lead to the pruned model. With several steps of pruning the last step's are admm and retrain, those before it
-// admm_1, retrain_1 and so on.
+// main are the stages that lead to the pruned model, and to the smaller network that is left of it. With several steps of pruning the last step's are admm
+// and retrain, those before it admm_1, retrain_1 and so on.
 func (p *pipeline) main() []*stage {
 	c := p.cfg
 	var out []*stage
@@ -59,6 +59,7 @@ func (p *pipeline) main() []*stage {
 		add(st)
 		add(&stage{name: "retrain" + end, section: "retrain", conf: c.Retrain, plan: plan, mask: masking{from: pruneFirst}})
 	}
+	add(&stage{name: compactName, section: "compact", conf: c.Compact, plan: p.plan, mask: p.smallMask(), small: true})
 	return out
 }
 
@@ -110,6 +111,8 @@ func (p *pipeline) startModel(st *stage, resumed bool) error {
 	switch {
 	case resumed:
 		return nil // restore brings the model
+	case p.start != nil:
+		return p.team.load("what is left of the network", p.start.file)
 	case st.from == "" && st.fresh:
 		return p.initialise(st.name)
 	case st.from == "":

@@ -335,6 +335,10 @@ func (p *pipeline) sparsityOf(name string) (metrics.Sparsity, error) {
 	if err != nil {
 		return metrics.Sparsity{}, err
 	}
+	return p.sparsityIn(model)
+}
+
+func (p *pipeline) sparsityIn(model *checkpoint.File) (metrics.Sparsity, error) {
 	var layers []metrics.LayerSparsity
 	for _, e := range p.plan.entries {
 		l, err := layerOf(model, e.Name)

@@ -149,13 +149,18 @@ func (t *team) join(id int, dev torch.Device, options torch.Options, running *sy
 }
 
 // run is torch.Run with a panic as an error: on a goroutine of its own it would end the process.
-func run(dev torch.Device, options torch.Options, f func(*torch.Session) error) (err error) {
+func run(dev torch.Device, options torch.Options, f func(*torch.Session) error) error {
+	return caught(func() error { return torch.Run(dev, options, f) })
+}
+
+// caught is f with a panic as an error.
+func caught(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = faultf("%v", p)
 		}
 	}()
-	return torch.Run(dev, options, f)
+	return f()
 }
 
 // meet gives member 0 handles of what the others compute.
@@ -196,17 +201,14 @@ func statistics(m *models.Model) []torch.Tensor {
 }
 
 // run does f in a scope of its own. A panic becomes an error, so that the team can end in order.
-func (m *member) run(f func(*member) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = faultf("%v", p)
+func (m *member) run(f func(*member) error) error {
+	return caught(func() (err error) {
+		m.s.Do(func() { err = f(m) })
+		if err != nil {
+			return err
 		}
-	}()
-	m.s.Do(func() { err = f(m) })
-	if err != nil {
-		return err
-	}
-	return m.s.Err()
+		return m.s.Err()
+	})
 }
 
 // each runs f on every member at once and waits for all; the error is that of the first member that has one. All begin from member 0's weights

@@ -11,6 +11,23 @@ import (
 	"rapt/trainer/metrics"
 )
 
+// A run whose config says so ends with the smaller network, and says what it is.
+func TestCompactInARun(t *testing.T) {
+	config, folder := tinyRun(t)
+	sets := []string{"--set", "prune.sparsity_type=coupled_filter", "--set", "prune.ratio=0.5", "--set", "training.method=natural", "--set", "compact.epochs=1"}
+	code, out, errOut := rapt(append([]string{"run", config}, sets...)...)
+	require.Zero(t, code, errOut)
+	assert.Regexp(t, `compacted\) on digits.* parameters`, out)
+	assert.Regexp(t, `compact: \d+ of \d+ parameters \(\d\.\d\dx fewer\), \d+ of \d+ MACs \(\d\.\d\dx fewer\); before its training (\d+) of (\d+) validation images had the whole network's class`, out)
+	assert.Contains(t, out, filepath.Join(folder, "checkpoints", "compact", "best.safetensors"))
+	code, again, errOut := rapt(append([]string{"run", config}, sets...)...)
+	require.Zero(t, code, errOut)
+	assert.Contains(t, again, "parameters (")
+	code, out, errOut = rapt("export", folder, "--out", filepath.Join(t.TempDir(), "small.onnx"))
+	require.Zero(t, code, errOut)
+	assert.Contains(t, out, "compact")
+}
+
 // A run by filter becomes a smaller model, which is judged beside the run's own.
 func TestCompactCommand(t *testing.T) {
 	config, folder := tinyRun(t)

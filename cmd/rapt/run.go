@@ -15,7 +15,7 @@ import (
 	"rapt/trainer/metrics"
 )
 
-var stages = []string{"pretrain", "admm", "retrain", "quantize_admm_1", "quantize_retrain_1", "quantize_admm", "quantize_retrain"}
+var stages = []string{"pretrain", "admm", "retrain", "compact", "quantize_admm_1", "quantize_retrain_1", "quantize_admm", "quantize_retrain"}
 
 // runFlags are those of run and train.
 type runFlags struct {
@@ -148,6 +148,7 @@ func (a *app) showRun(report *metrics.Report, folder string, whole bool) {
 	fmt.Fprintln(a.out)
 	describe(a.out, report, "")
 	metrics.Table(a.out, report)
+	metrics.ReductionLines(a.out, report)
 	metrics.ADMMTable(a.out, report)
 	if len(report.Sparsity.Layers) > 0 {
 		metrics.SparsityTable(a.out, report.Sparsity)

@@ -23,6 +23,7 @@ type Config struct {
 	Pretrain  Stage     `yaml:"pretrain"`
 	ADMM      Stage     `yaml:"admm"`
 	Retrain   Stage     `yaml:"retrain"`
+	Compact   Stage     `yaml:"compact"` // of the smaller network that is left without the channels that pruning emptied
 
 	Quantize        Quantize `yaml:"quantize"`
 	QuantizeADMM    Stage    `yaml:"quantize_admm"`
@@ -141,7 +142,7 @@ type LayerRatio struct {
 	Line  int    // in the config file; 0 where it did not come from one
 }
 
-// Stage is one of pretrain, admm and retrain, or of the two that quantise.
+// Stage is one of pretrain, admm, retrain and compact, or of the two that quantise.
 type Stage struct {
 	Epochs       int    `yaml:"epochs"`        // 0, the default, leaves the stage out
 	Optimizer    string `yaml:"optimizer"`     // sgd or adam

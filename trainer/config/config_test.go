@@ -64,7 +64,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 			Training:  Training{Method: "pgd"},
 			Adversary: Adversary{Norm: "Linf", Epsilon: 0.3, StepSize: 0.01, Steps: 40, RandomStart: true, Loss: "ce", BatchNorm: "eval"},
 			Prune:     Prune{SparsityType: "irregular", RoundTo: 1},
-			Pretrain:  pretrain, ADMM: admm, Retrain: stage,
+			Pretrain:  pretrain, ADMM: admm, Retrain: stage, Compact: stage,
 			Quantize: Quantize{Levels: "equal", EndsLast: true}, QuantizeADMM: levels, QuantizeRetrain: stage,
 			Evaluate: Evaluate{Attacks: []string{"pgd-40"}},
 		}

@@ -117,6 +117,7 @@ func (c *Config) complete() {
 	c.completeStage("pretrain", &c.Pretrain, usual)
 	c.completeStage("admm", &c.ADMM, usual)
 	c.completeStage("retrain", &c.Retrain, usual)
+	c.completeStage("compact", &c.Compact, usual)
 	c.completeRho("admm", &c.ADMM)
 	fill(c, "admm.rho_step_growth", &c.ADMM.RhoStepGrowth, 2)
 	fill(c, "admm.update_every", &c.ADMM.UpdateEvery, usual.updateEvery)

@@ -23,7 +23,7 @@ type referenceRow struct {
 var (
 	quoted  = regexp.MustCompile("`([^`]+)`")
 	theKey  = regexp.MustCompile("^`([A-Za-z_.]+)`$")
-	stages5 = []string{"pretrain", "admm", "retrain", "quantize_admm", "quantize_retrain"}
+	stages6 = []string{"pretrain", "admm", "retrain", "compact", "quantize_admm", "quantize_retrain"}
 )
 
 // readReference reads the rows of all tables, those of the sweeps apart.
@@ -71,7 +71,7 @@ func (r referenceRow) keys() (keys []string) {
 	if !ok {
 		return []string{r.key}
 	}
-	for _, stage := range stages5 {
+	for _, stage := range stages6 {
 		keys = append(keys, stage+"."+key)
 	}
 	return keys

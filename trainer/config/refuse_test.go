@@ -34,9 +34,9 @@ func TestUnknownKeys(t *testing.T) {
 		{"training: {zebra: 1}", `configs/x.yaml:4: unknown key "training.zebra"; the keys of training are method, beta, replays, guard, guard_drop, awp_gamma, awp_warmup, label_smoothing, mixup_alpha, ema_decay and patience`},
 		{"adversry: {epsilon: 0.3}", `configs/x.yaml:4: unknown section "adversry"; did you mean "adversary"?`},
 		{"batch_size: 3", `configs/x.yaml:4: unknown section "batch_size"; did you mean "data.batch_size"?`},
-		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
-		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
-		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{"zebra: 3", `configs/x.yaml:4: unknown section "zebra"; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, compact, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{"'': 3", `configs/x.yaml:4: unknown section ""; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, compact, quantize, quantize_admm, quantize_retrain and evaluate`},
+		{strings.Repeat("z", 100) + ": 1", `configs/x.yaml:4: unknown section "` + strings.Repeat("z", 80) + `..."; the sections are run, data, model, training, adversary, prune, pretrain, admm, retrain, compact, quantize, quantize_admm, quantize_retrain and evaluate`},
 	})
 }
 
@@ -186,6 +186,7 @@ func TestWrongStages(t *testing.T) {
 		{"admm: {lr_schedule: cyclic}", `configs/x.yaml:4: admm.lr_schedule is "cyclic": one of constant, multistep, cosine, one_cycle, piecewise, admm is needed`},
 		{"admm: {gamma: 0}", "configs/x.yaml:4: admm.gamma is 0: a number above 0 and at most 1 is needed"},
 		{"admm: {warmup_epochs: -1}", "configs/x.yaml:4: admm.warmup_epochs is -1: at least 0 is needed"},
+		{"compact: {epochs: 2}", "configs/x.yaml:4: compact.epochs is 2, but the network whose channels it takes out is cut in the retrain section: retrain.epochs above 0 is needed, or a pruned model.load and neither pretrain nor admm"},
 		{"admm: {rho: 0}", "configs/x.yaml:4: admm.rho is 0: a number above 0 is needed"},
 		{"admm: {rho_growth: 0.9}", "configs/x.yaml:4: admm.rho_growth is 0.9: a factor of 1 or more is needed"},
 		{"admm: {update_every: 0}", "configs/x.yaml:4: admm.update_every is 0: at least 1 is needed"},

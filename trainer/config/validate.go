@@ -107,6 +107,7 @@ func (v *checker) all() {
 	v.stage("pretrain", &v.cfg.Pretrain)
 	v.stage("admm", &v.cfg.ADMM)
 	v.stage("retrain", &v.cfg.Retrain)
+	v.stage("compact", &v.cfg.Compact)
 	v.admm("admm", &v.cfg.ADMM)
 	v.quantize(&v.cfg.Quantize)
 	v.stages(v.cfg)

@@ -72,9 +72,10 @@ func (v *checker) admm(name string, s *Stage) {
 
 // stages checks that there is something to do, and something to prune where that is asked for.
 func (v *checker) stages(c *Config) {
-	if c.Pretrain.Epochs == 0 && c.ADMM.Epochs == 0 && c.Retrain.Epochs == 0 && c.QuantizeRetrain.Epochs == 0 {
+	if c.Pretrain.Epochs == 0 && c.ADMM.Epochs == 0 && c.Retrain.Epochs == 0 && c.Compact.Epochs == 0 && c.QuantizeRetrain.Epochs == 0 {
 		v.relate("pretrain.epochs", "is 0, and so are admm.epochs and retrain.epochs: one of them above 0 is needed")
 	}
+	v.compact(c)
 	if c.Prune.any() {
 		return
 	}
@@ -83,6 +84,15 @@ func (v *checker) stages(c *Config) {
 	}
 	if c.Retrain.Epochs > 0 {
 		v.relate("retrain.epochs", "is %d, but nothing is to be pruned: prune.ratio or prune.ratios above 0 is needed", c.Retrain.Epochs)
+	}
+}
+
+// compact checks that the smaller network comes of a pruned one: the run's own, or the one that it loads.
+func (v *checker) compact(c *Config) {
+	loaded := c.Model.Load != "" && c.Pretrain.Epochs == 0 && c.ADMM.Epochs == 0
+	if c.Compact.Epochs > 0 && c.Retrain.Epochs == 0 && !loaded {
+		v.relate("compact.epochs", "is %d, but the network whose channels it takes out is cut in the retrain section: retrain.epochs above 0 is needed, or a pruned model.load and neither pretrain nor admm",
+			c.Compact.Epochs)
 	}
 }
 

@@ -15,17 +15,22 @@ type Compaction struct {
 	Width      int    `json:"width"`
 	Unfinished bool   `json:"unfinished,omitempty"` // the checkpoint is that of a run that has not ended
 
+	Reduction
+	Bytes           Change   `json:"bytes"` // of the files
+	ImagesPerSecond Measured `json:"images_per_second"`
+	Device          string   `json:"device"`
+}
+
+// Reduction is what taking channels out made of a network, and how both were compared.
+type Reduction struct {
 	Channels   []CompactedChannels `json:"channels"` // all but the classes
 	Parameters Change              `json:"parameters"`
-	MACs       Change              `json:"macs"`  // multiply-accumulates for one image
-	Bytes      Change              `json:"bytes"` // of the files
+	MACs       Change              `json:"macs"` // multiply-accumulates for one image
 
 	Images            int      `json:"images"` // compared
 	SameClass         int      `json:"same_class"`
 	LargestDifference float64  `json:"largest_difference"` // of a logit
 	CleanAccuracy     Measured `json:"clean_accuracy"`
-	ImagesPerSecond   Measured `json:"images_per_second"`
-	Device            string   `json:"device"`
 }
 
 // CompactedChannels are those that one layer makes, or several that share them.
@@ -41,10 +46,23 @@ type Change struct {
 	After  int64 `json:"after"`
 }
 
+// Rate is how many times less there is after, as text.
+func (c Change) Rate() string { return Times(float64(c.Before) / float64(c.After)) }
+
 // Measured is a number that was measured, before and after.
 type Measured struct {
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
+}
+
+// ReductionLines say what a run's smaller network is beside its whole one; nothing where it has none.
+func ReductionLines(w io.Writer, r *Report) {
+	for _, st := range r.Stages {
+		if c := st.Reduction; c != nil {
+			fmt.Fprintf(w, "%s: %d of %d parameters (%s fewer), %d of %d MACs (%s fewer); before its training %d of %d validation images had the whole network's class, logits differed by %.2g at most\n",
+				st.Stage, c.Parameters.After, c.Parameters.Before, c.Parameters.Rate(), c.MACs.After, c.MACs.Before, c.MACs.Rate(), c.SameClass, c.Images, c.LargestDifference)
+		}
+	}
 }
 
 // CompactionTable writes the channels that are left of each layer, and what that makes of the network.
@@ -60,7 +78,7 @@ func CompactionTable(w io.Writer, c *Compaction) {
 	}
 	Grid(w, []string{"channels of", "before", "after"}, rows)
 	change := func(name string, n Change, show func(int64) string) []string {
-		return []string{name, show(n.Before), show(n.After), Times(float64(n.Before) / float64(n.After))}
+		return []string{name, show(n.Before), show(n.After), n.Rate()}
 	}
 	speed := func(v float64) string { return fmt.Sprintf("%.0f", v) }
 	Grid(w, []string{"", "before", "after", "rate"}, [][]string{

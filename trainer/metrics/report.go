@@ -75,12 +75,16 @@ type StageResult struct {
 	CleanAccuracy   float64            `json:"clean_accuracy"`
 	RobustAccuracy  map[string]float64 `json:"robust_accuracy"`
 	Loss            float64            `json:"loss"`
-	Sparsity        float64            `json:"sparsity"`
-	Compression     float64            `json:"compression"`
+	Sparsity        float64            `json:"sparsity"`    // of a smaller network against the weights of the whole one
+	Compression     float64            `json:"compression"` // likewise
 	WorstCase       *float64           `json:"worst_case_accuracy,omitempty"`
 	ADMM            *ADMM              `json:"admm,omitempty"`      // of ADMM stages
 	Last            *Accuracies        `json:"last,omitempty"`      // of the last epoch's model, beside the best one's above
 	Collapses       int                `json:"collapses,omitempty"` // of robust accuracy, that the guard of fgsm_rs went back from
+
+	// Of stages after channels were taken out: the smaller network's size, and of the first what that made of the whole one.
+	Parameters int64      `json:"parameters,omitempty"`
+	Reduction  *Reduction `json:"reduction,omitempty"`
 }
 
 // Accuracies of a model on the test set.
@@ -166,6 +170,12 @@ func Summarise(sparsityType string, layers []LayerSparsity) Sparsity {
 		s.Compression = rate(s.Weights, s.Zeros)
 	}
 	return s
+}
+
+// Of is the sparsity and the compression of what is left of so many weights.
+func (s Sparsity) Of(weights int64) (sparsity, compression float64) {
+	left := s.Weights - s.Zeros
+	return 1 - float64(left)/float64(weights), rate(weights, weights-left)
 }
 
 // rate is the factor by which pruning shrinks n weights; 0 where none is left,
