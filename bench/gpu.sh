@@ -118,7 +118,7 @@ keep() { # FOLDER: logs and reports with the runs' last weights (of coupled filt
   local logs dense
   logs=$(find . -maxdepth 1 -type f \( -name '*.log' -o -name '*.json' -o -name '*.csv' \))
   dense=$(find . -path '*/pretrain/best.safetensors')
-  find . -path './runs/*' -type f ! -path '*/checkpoints/*' ! -name '*.lock' -o -path '*/retrain/best.*' ! -path '*/cifar10-coupled/*' -o -path '*/pretrain/best.json' -o -path '*/cifar10-small/*/best.*' |
+  find . -path './runs/*' -type f ! -path '*/checkpoints/*' ! -name '*.lock' -o -path '*/retrain/best.*' ! -path '*/cifar10-coupled/*' -o -path '*/pretrain/best.json' -o -path '*/compact/best.*' |
     tar -cf - -T - $logs | xz -T0 -1 | split -b 15M - "$1/kept.tar.xz."
   [ -z "$dense" ] || tar -cf - $dense | xz -T0 -1 | split -b 15M - "$1/dense.tar.xz."
 }

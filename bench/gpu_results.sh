@@ -23,16 +23,11 @@ pruned() { # RUN [SETTING ...]: configs/cifar10-fast.yaml from the dense network
   [ -e "$out/$name/DONE" ] || bin/rapt run configs/cifar10-fast.yaml "${sets[@]}"
 }
 
-compact() { # RUN FILE: the smaller dense network, its sizes and speed
-  [ -e "$out/$1-compact.json" ] || { bin/rapt compact "$out/$1" --out "$2" --batch-size 1000 --json >"$out/$1-compact.json.new" && mv "$out/$1-compact.json.new" "$out/$1-compact.json"; }
+compact() { # RUN FILE: the smaller dense network of the retrained one, its sizes and speed
+  [ -e "$out/$1-compact.json" ] || { bin/rapt compact "$out/$1/checkpoints/retrain/best.safetensors" --out "$2" --batch-size 1000 --json >"$out/$1-compact.json.new" && mv "$out/$1-compact.json.new" "$out/$1-compact.json"; }
 }
 
-small() { # RUN FILE: a smaller network trained on, which costs little
-  [ -e "$out/$1/DONE" ] || bin/rapt run configs/cifar10-fast.yaml --set run.out_dir="$out" --set run.name="$1" --set model.load="$2" --set prune.budget=null \
-    --set pretrain.lr=0.1 --set pretrain.lr_schedule=cosine --set admm.epochs=0 --set retrain.epochs=0
-}
-
-cifar() { # 90 %, 99 % and three of four filters from one dense network, each judged while the next one trains; then three of four coupled filters, and what is left of them trained on
+cifar() { # 90 %, 99 % and three of four filters from one dense network, each judged while the next one trains; then three of four coupled filters, with what is left of them trained on
   local failed=0 job judges=()
   pruned cifar10-90 || return
   judge cifar10-90 & judges+=($!)
@@ -40,8 +35,8 @@ cifar() { # 90 %, 99 % and three of four filters from one dense network, each ju
   pruned cifar10-filter prune.sparsity_type=filter prune.budget=null prune.ratio=0.75 && judge cifar10-filter || failed=1
   for job in ${judges[@]+"${judges[@]}"}; do wait "$job" || failed=1; done
   compact cifar10-filter "${TMPDIR:-/tmp}/filter.safetensors" || failed=1 # alone, for its speed, which is what is kept of it
-  pruned cifar10-coupled prune.sparsity_type=coupled_filter prune.budget=null prune.ratio=0.75 && judge cifar10-coupled && compact cifar10-coupled "$out/cifar10-coupled.safetensors" || failed=1
-  small cifar10-small "$out/cifar10-coupled.safetensors" && judge cifar10-small || failed=1
+  pruned cifar10-coupled prune.sparsity_type=coupled_filter prune.budget=null prune.ratio=0.75 compact.epochs=50 compact.lr=0.1 compact.lr_schedule=cosine compact.weight_decay=5e-4 &&
+    judge cifar10-coupled && compact cifar10-coupled "$out/cifar10-coupled.safetensors" || failed=1
   return "$failed"
 }
 
@@ -57,7 +52,7 @@ job() {
   esac
 }
 
-export -f job cifar pruned judge compact small
+export -f job cifar pruned judge compact
 export out
 began=$SECONDS # each job's shell outlives the signal, for timeout waits for no other, and rapt saves when it comes
 pids=()
