@@ -100,6 +100,9 @@ func (c *compactor) layOut() error {
 		if conv, ok := l.(*nn.Conv2dModule); ok {
 			u.padded, u.depthwise = conv.Options.Padding > 0, conv.Depthwise()
 		}
+		if c.merge {
+			u.unshown()
+		}
 		c.units[l] = u
 	}
 	for _, s := range c.work.strands() {
@@ -136,10 +139,15 @@ func (b bundle) still(ch int, seen map[*unit][]float64) bool {
 	all := func(units []*unit) bool {
 		return !slices.ContainsFunc(units, func(u *unit) bool { return !u.still(ch) })
 	}
-	if last := len(b.from) - 1; b.from[last].depthwise {
-		return b.from[last].still(ch) || last > 0 && all(b.from[:last]) && seen[b.from[last]][ch] == 0
+	n := len(b.from)
+	for n > 1 && b.from[n-1].depthwise {
+		n--
 	}
-	return all(b.from)
+	still := all(b.from[:n])
+	for _, u := range b.from[n:] { // one after the other
+		still = u.still(ch) || still && seen[u][ch] == 0
+	}
+	return still
 }
 
 func (b bundle) isRead(ch int) bool {
@@ -234,9 +242,15 @@ func (b bundle) canHold(ch int) bool {
 	if b.bent {
 		return false
 	}
-	made := !slices.ContainsFunc(b.from, func(u *unit) bool { return u.bias == nil && u.behind == nil })
+	made := true
+	for i, u := range b.from {
+		made = made && (!b.makes(i) || u.bias != nil || u.behind != nil)
+	}
 	return made || !slices.ContainsFunc(b.to, func(t tap) bool { return t.before == nil && t.reads(t.at+ch) })
 }
+
+// makes tells whether the n-th layer makes what a channel holds that is made 1, or passes it on; the others add 0.
+func (b bundle) makes(n int) bool { return n == 0 || b.from[n].depthwise }
 
 // join has the first of some channels, which are the same for every image, hold 1 and stand for all of them.
 func (b bundle) join(channels []int, seen map[*unit][]float64) {
@@ -244,7 +258,7 @@ func (b bundle) join(channels []int, seen map[*unit][]float64) {
 	first := channels[0]
 	for i, u := range b.from {
 		v := float32(0)
-		if i == 0 || u.depthwise {
+		if b.makes(i) {
 			v = 1
 		}
 		u.hold(first, v)

@@ -55,6 +55,15 @@ func (u *unit) needs(ch int, live []bool) bool {
 // still tells whether channel o is the same for every image by what makes it.
 func (u *unit) still(o int) bool { return u.behind != nil && u.behind.scale[o] == 0 || zero(u.row(o)) }
 
+// unshown clears the weights of channels that the batch norm behind does not show.
+func (u *unit) unshown() {
+	for o := range u.out {
+		if u.behind != nil && u.behind.scale[o] == 0 {
+			clear(u.row(o))
+		}
+	}
+}
+
 // blind tells whether the batch norm that u reads by shows it the same in channel ch for every image.
 func (u *unit) blind(ch int) bool { return u.before != nil && u.before.scale[ch] == 0 }
 

@@ -9,8 +9,10 @@ import (
 // strung is a wire while the graph is followed: what it became, where a sum has made it one with another.
 type strung struct {
 	wire
-	into *strung
-	at   int // the node of its first layer
+	into    *strung
+	at      int  // the node of its first layer
+	gate    bool // it weighs the wire that it has become one with
+	version int  // how many depthwise layers it has come through
 }
 
 func (w *strung) now() *strung {
@@ -20,10 +22,34 @@ func (w *strung) now() *strung {
 	return w
 }
 
+// moment is a wire as it was when a node's result was made of it.
+type moment struct {
+	*strung
+	version int
+}
+
+func (w *strung) present() moment { return moment{w, w.version} }
+
+// usable tells whether what the wire was can be used beside what it has become, and what follows from that. Behind a depthwise layer a channel is another
+// one; a gate's is no channel of the wire that it weighs. Where a sum has made the wire one with an earlier one, a channel that the earlier one makes 1
+// is 0 for what uses the later alone.
+func (s moment) usable() bool {
+	if s.into == nil {
+		return s.version == s.strung.version
+	}
+	for w := s.strung; w != nil; w = w.into {
+		if w.gate || w.version > 0 {
+			return false
+		}
+	}
+	s.now().bent = true
+	return true
+}
+
 // carried is what a node's result is: channels of wires, one after the other, or of the images where there is none, and the batch norm that they
 // have come through since the last layer or sum, where there is one that none of the layers is followed by.
 type carried struct {
-	wires []*strung
+	wires []moment
 	norm  *nn.BatchNormModule
 	odd   bool // a channel of zeros is not zero any more
 }
@@ -69,8 +95,8 @@ func (m *graphed) wiring() []*wire {
 		}
 		made[i] = out
 		for _, w := range out.wires {
-			if !slices.Contains(all, w) {
-				all = append(all, w)
+			if !slices.Contains(all, w.strung) {
+				all = append(all, w.strung)
 			}
 		}
 	}
@@ -90,6 +116,11 @@ func (m *graphed) wiring() []*wire {
 func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 	n, x := m.Nodes[i], in[0]
 	odd := slices.ContainsFunc(in, func(c carried) bool { return c.odd })
+	for _, c := range in {
+		if slices.ContainsFunc(c.wires, func(s moment) bool { return !s.usable() }) {
+			return x, false
+		}
+	}
 	switch n.Op {
 	case "flatten", "dropout":
 		return x, true
@@ -120,7 +151,7 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 			return x, false
 		}
 		w, ok := join(a, b)
-		return carried{wires: []*strung{w}}, ok
+		return carried{wires: []moment{w.present()}}, ok
 	case "cat":
 		return m.joined(i, in)
 	case "avgpool":
@@ -153,7 +184,8 @@ func (m *graphed) through(i int, x carried) (carried, bool) {
 			return x, false
 		}
 		w.from = append(w.from, l)
-		return x, true
+		w.version++
+		return carried{wires: []moment{w.present()}}, true
 	}
 	if c, ok := l.(*nn.Conv2dModule); ok && c.Options.Groups > 1 {
 		return x, false
@@ -171,7 +203,8 @@ func (m *graphed) through(i int, x carried) (carried, bool) {
 		}
 		w.norms[r].to = append(w.norms[r].to, l)
 	}
-	return carried{wires: []*strung{{wire: wire{from: []nn.Module{l}}, at: i}}}, true
+	w := &strung{wire: wire{from: []nn.Module{l}}, at: i}
+	return carried{wires: []moment{w.present()}}, true
 }
 
 // joined are channels put one after the other.
@@ -188,24 +221,60 @@ func (m *graphed) joined(i int, in []carried) (out carried, ok bool) {
 // product are channels by themselves, as x sigmoid(x) is, or each by a number that is made of all of them.
 func (m *graphed) product(i int, x, y carried) (out carried, ok bool) {
 	n := m.Nodes[i]
-	same := slices.EqualFunc(x.wires, y.wires, func(a, b *strung) bool { return a.now() == b.now() })
+	same := slices.EqualFunc(x.wires, y.wires, func(a, b moment) bool { return a.now() == b.now() })
 	if same && len(x.wires) > 0 && x.norm == y.norm && slices.Equal(m.shape(n.From[0]), m.shape(n.From[1])) {
 		x.bend()
 		x.odd = x.odd && y.odd
 		return x, true
 	}
-	gate := n.From[1]
+	weighed, gate := n.From[0], n.From[1]
 	if x.odd {
-		x, y, gate = y, x, n.From[0]
+		x, y, weighed, gate = y, x, gate, weighed
 	}
 	w, g := x.sole(), y.sole()
-	// Something has to read the channels as they are before: it tells which are 0.
-	if w == nil || g == nil || w == g || x.odd || !y.odd || len(w.to) == 0 || len(g.to) > 0 || len(g.gates) > 0 || slices.ContainsFunc(g.from, depthwise) || m.uses[gate] != 1 ||
+	if w == nil || g == nil || w == g || x.odd || !y.odd || !m.tells(w, weighed) || len(g.to) > 0 || len(g.gates) > 0 || slices.ContainsFunc(g.from, depthwise) || m.uses[gate] != 1 ||
 		m.flat(n.From[0]) || m.flat(n.From[1]) || m.shape(n.From[0])[0] != m.shape(n.From[1])[0] {
 		return x, false
 	}
-	w.gates, w.bent, g.into = append(w.gates, g.from...), true, w
+	w.gates, w.bent, g.into, g.gate = append(w.gates, g.from...), true, w, true
 	return x, true
+}
+
+// tells is whether something reads of w what tells which channels of node i are 0: what node i makes, or is made of. Behind an activation a channel may be
+// 0 that is not before it.
+func (m *graphed) tells(w *strung, i int) bool {
+	for ok := true; ok && i != Images; i, ok = m.before(i) {
+		if slices.ContainsFunc(w.to, func(r reader) bool { return m.unpooled(m.Nodes[slices.Index(m.layers, r.layer)].From[0]) == i }) {
+			return true
+		}
+	}
+	return false
+}
+
+var pooling = []string{"flatten", "reshape", "dropout", "maxpool", "avgpool", "globalpool"}
+
+// unpooled is the node before i that has the same number in a channel that is one number.
+func (m *graphed) unpooled(i int) int {
+	for i != Images && slices.Contains(pooling, m.Nodes[i].Op) {
+		i = m.Nodes[i].From[0]
+	}
+	return i
+}
+
+// before is the node that alone makes node i, which is 0 where that is.
+func (m *graphed) before(i int) (before int, ok bool) {
+	n := m.Nodes[i]
+	switch {
+	case n.Op == "add":
+		return n.From[0], n.From[0] == n.From[1]
+	case n.Op == "mul": // with its own sigmoid
+		a, b := n.From[0], n.From[1]
+		if m.Nodes[a].From[0] == b {
+			a, b = b, a
+		}
+		return a, m.Nodes[b].From[0] == a
+	}
+	return n.From[0], slices.Contains(pooling, n.Op) || slices.Contains([]string{"relu", "relu6", "tanh", "hardswish"}, n.Op)
 }
 
 // flat tells whether a node's result has no maps any more, so that a channel may be many numbers of it.

@@ -364,39 +364,6 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 	return report, nil
 }
 
-// reportModel has the report describe a stage's chosen model.
-func (p *pipeline) reportModel(report *metrics.Report, name string) error {
-	model, _, _, err := p.run.LoadCheckpoint(name, "best")
-	if err != nil {
-		return err
-	}
-	if n := report.Stages[len(report.Stages)-1].Parameters; n > 0 {
-		report.Parameters = n
-		if report.Channels, err = readChannels(model.Metadata["channels"]); err != nil {
-			return err
-		}
-	}
-	if report.Sparsity, err = p.sparsityIn(model); err != nil {
-		return err
-	}
-	report.Quantization, err = quantizationIn(model, report.Parameters)
-	return err
-}
-
-// seal writes the report and closes the metric files. A run whose metrics may be lost is not done.
-func (p *pipeline) seal(report *metrics.Report) error {
-	if err := p.run.WriteJSON("report.json", report); err != nil {
-		return err
-	}
-	if err := p.metrics.Close(); err != nil {
-		return fmt.Errorf("cannot write the metrics: %w", err)
-	}
-	if p.options.Stages != nil {
-		return nil
-	}
-	return p.run.MarkDone()
-}
-
 func (p *pipeline) modelName() string {
 	name := p.spec.Arch
 	if p.spec.Width > 1 {
@@ -406,11 +373,4 @@ func (p *pipeline) modelName() string {
 		name += " compacted"
 	}
 	return name
-}
-
-func (p *pipeline) newReport() *metrics.Report {
-	c := p.cfg
-	return &metrics.Report{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Method: c.Training.Method,
-		Channels: p.spec.Channels, Parameters: p.team.members[0].model.Parameters(), Seed: c.Run.Seed, Version: p.options.Version,
-		DataNote: p.parts.Note, Attacks: reports(p.judges)}
 }

@@ -24,7 +24,7 @@ type smallStart struct {
 }
 
 // onSmall is stage for one of the smaller network, which has a team of its own. The whole network's waits meanwhile.
-func (p *pipeline) onSmall(ctx context.Context, st *stage) (result *metrics.StageResult, err error) {
+func (p *pipeline) onSmall(ctx context.Context, st *stage) (*metrics.StageResult, error) {
 	if st.saved.Done {
 		return p.stage(ctx, st)
 	}
@@ -32,17 +32,21 @@ func (p *pipeline) onSmall(ctx context.Context, st *stage) (result *metrics.Stag
 	if err != nil {
 		return nil, err
 	}
+	var result *metrics.StageResult
 	ended := make(chan error)
 	go func() { // a thread has one session at a time
 		ended <- caught(func() error {
-			return gather(p.team.devices(), len(p.team.members), small.buildSmall(p.plan), func(t *team) error {
+			return gather(p.team.devices(), len(p.team.members), small.buildSmall(p.plan), func(t *team) (err error) {
 				small.team = t
 				result, err = small.itsStage(ctx, st)
 				return err
 			})
 		})
 	}()
-	return result, <-ended
+	if err := <-ended; err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // smaller is the run with the network that is left in the place of the whole one. What stage compact begins with is made of the whole one's.

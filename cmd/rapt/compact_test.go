@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -23,6 +24,12 @@ func TestCompactInARun(t *testing.T) {
 	code, again, errOut := rapt(append([]string{"run", config}, sets...)...)
 	require.Zero(t, code, errOut)
 	assert.Contains(t, again, "parameters (")
+	page := filepath.Join(t.TempDir(), "page.html")
+	code, _, errOut = rapt("report", folder, "--out", page)
+	require.Zero(t, code, errOut)
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Regexp(t, `<p>compact: \d+ of \d+ parameters`, string(html))
 	code, out, errOut = rapt("export", folder, "--out", filepath.Join(t.TempDir(), "small.onnx"))
 	require.Zero(t, code, errOut)
 	assert.Contains(t, out, "compact")

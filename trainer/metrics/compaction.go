@@ -55,12 +55,17 @@ type Measured struct {
 	After  float64 `json:"after"`
 }
 
+// String is a clause.
+func (r *Reduction) String() string {
+	return fmt.Sprintf("%d of %d parameters (%s fewer), %d of %d MACs (%s fewer); before its training %d of %d validation images had the whole network's class, logits differed by %.2g at most",
+		r.Parameters.After, r.Parameters.Before, r.Parameters.Rate(), r.MACs.After, r.MACs.Before, r.MACs.Rate(), r.SameClass, r.Images, r.LargestDifference)
+}
+
 // ReductionLines say what a run's smaller network is beside its whole one; nothing where it has none.
 func ReductionLines(w io.Writer, r *Report) {
 	for _, st := range r.Stages {
 		if c := st.Reduction; c != nil {
-			fmt.Fprintf(w, "%s: %d of %d parameters (%s fewer), %d of %d MACs (%s fewer); before its training %d of %d validation images had the whole network's class, logits differed by %.2g at most\n",
-				st.Stage, c.Parameters.After, c.Parameters.Before, c.Parameters.Rate(), c.MACs.After, c.MACs.Before, c.MACs.Rate(), c.SameClass, c.Images, c.LargestDifference)
+			fmt.Fprintf(w, "%s: %s\n", st.Stage, c)
 		}
 	}
 }

@@ -57,6 +57,20 @@ func TestWired(t *testing.T) {
 		"a sum of flat maps":   {convNode("a", -1, 1, 1) + `{"op":"flatten","from":[0]},{"op":"linear","layer":"b","from":[1],"weight":[16,16]},{"op":"add","from":[2,1]},{"op":"linear","layer":"end","from":[3],"weight":[5,16]}`, false},
 		"a norm of flat maps":  {a + `{"op":"flatten","from":[0]},{"op":"flatten","from":[1]},{"op":"norm","layer":"n","from":[2]},{"op":"linear","layer":"end","from":[3],"weight":[5,64]}`, false},
 
+		"the later one's reader":    {a + b + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + convNode("d", 1, 4, 4) + node("add", "", 3, 4) + ended(5, 4), true},
+		"the earlier one's reader":  {a + b + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + convNode("d", 0, 4, 4) + node("add", "", 3, 4) + ended(5, 4), true},
+		"the later one in two sums": {a + b + node("add", "", 0, 1) + node("add", "", 2, 1) + convNode("c", 3, 4, 4) + ended(4, 4), true},
+		"depthwise and its input":   {a + node("relu", "", 0) + depthwiseNode("d", 1) + node("add", "", 0, 2) + ended(3, 4), false},
+		"its input by depthwise":    {a + node("relu", "", 0) + depthwiseNode("d", 1) + node("sigmoid", "", 2) + node("mul", "", 0, 3) + convNode("b", 4, 4, 4) + ended(5, 4), false},
+		"beside depthwise":          {a + node("relu", "", 0) + depthwiseNode("d", 1) + convNode("b", 0, 4, 4) + node("cat", "1", 2, 3) + convNode("c", 4, 4, 8) + ended(5, 4), false},
+		"joined before depthwise":   {a + b + node("cat", "1", 0, 1) + node("relu", "", 0) + depthwiseNode("d", 3) + convNode("c", 2, 4, 8) + node("cat", "1", 4, 5) + convNode("e", 6, 4, 8) + ended(7, 4), false},
+		"a sum's part by depthwise": {a + b + node("add", "", 0, 1) + depthwiseNode("d", 2) + convNode("c", 1, 4, 4) + node("cat", "1", 3, 4) + convNode("e", 5, 4, 8) + ended(6, 4), false},
+		"a gate that is read":       {a + node("globalpool", "", 0) + convNode("g", 1, 4, 4) + node("sigmoid", "", 2) + node("mul", "", 0, 3) + node("relu", "", 2) + convNode("h", 5, 4, 4) + node("globalpool", "", 4) + node("cat", "1", 6, 7) + convNode("c", 8, 4, 8) + ended(9, 4), false},
+		"weighed before its relu":   {a + node("relu", "", 0) + node("globalpool", "", 1) + convNode("g", 2, 4, 4) + node("sigmoid", "", 3) + node("mul", "", 0, 4) + convNode("c", 5, 4, 4) + ended(6, 4), false},
+		"weighed behind its relu":   {a + node("relu", "", 0) + node("globalpool", "", 1) + convNode("g", 2, 4, 4) + node("sigmoid", "", 3) + node("mul", "", 1, 4) + convNode("c", 5, 4, 4) + ended(6, 4), true},
+		"weighed behind one more":   {a + node("globalpool", "", 0) + convNode("g", 1, 4, 4) + node("sigmoid", "", 2) + node("sigmoid", "", 0) + node("mul", "", 0, 4) + node("add", "", 5, 5) + node("mul", "", 6, 3) + convNode("c", 7, 4, 4) + ended(8, 4), true},
+		"weighed twice":             {a + excitation(1, 0, "sigmoid") + node("globalpool", "", 7) + convNode("g", 8, 4, 4) + node("sigmoid", "", 9) + node("mul", "", 7, 10) + convNode("c", 11, 4, 4) + ended(12, 4), true},
+
 		"joined":               {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + ended(3, 4), true},
 		"joined with itself":   {a + node("relu", "", 0) + node("cat", "1", 1, 0) + convNode("c", 2, 4, 8) + ended(3, 4), true},
 		"joined twice":         {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + node("cat", "1", 3, 2) + norm("n", 4) + node("relu", "", 5) + convNode("d", 6, 4, 12) + ended(7, 4), true},
@@ -138,6 +152,49 @@ func compacts(t *testing.T, s *torch.Session, m *models.Model, name string) {
 		for layer, n := range whole {
 			assert.Equal(t, (n+1)/2, small.Spec.Channels[layer], "%s: %s", name, layer)
 		}
+	}
+}
+
+// What can go beyond what is 0 itself: channels that only a hidden one reads, constants of which the layer that makes the sum's first can make one, and
+// what depthwise layers one after the other make of nothing.
+func TestTakesOut(t *testing.T) {
+	const end = `{"op":"globalpool","from":[%[1]d]},{"op":"flatten","from":[%[2]d]},{"op":"linear","layer":"end","from":[%[3]d],"weight":[5,4],"bias":true}`
+	ended := func(n int) string { return fmt.Sprintf(end, n, n+1, n+2) }
+	bare := func(name string, from, in int) string {
+		return fmt.Sprintf(`{"op":"conv","layer":%q,"from":[%d],"weight":[4,%d,3,3],"ints":[1,1,1,1]},`, name, from, in)
+	}
+	for name, c := range map[string]struct {
+		nodes string
+		zero  map[string][2]int64 // rows, from and number
+		only  string              // the column of this layer's weight that row 0 alone reads is its first
+		want  map[string]int64
+	}{
+		"hidden":    {convNode("a", -1, 4, 1) + bare("b", 0, 4) + `{"op":"norm","layer":"n","from":[1],"number":1e-5},` + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"n.weight": {0, 1}}, "b", map[string]int64{"a": 3, "b": 4}},
+		"a sum":     {convNode("a", -1, 4, 1) + bare("b", -1, 1) + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {1, 3}, "b.weight": {1, 3}}, "", map[string]int64{"a": 2, "b": 2}},
+		"depthwise": {bare("a", -1, 1) + depthwiseNode("d", 0) + depthwiseNode("e", 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {0, 1}}, "", map[string]int64{"a": 3, "d": 3, "e": 3}},
+	} {
+		run(t, func(s *torch.Session) {
+			m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: `{"input":[1,4,4],"nodes":[` + c.nodes + `]}`}, s.NewGenerator(1))
+			require.NoError(t, err, name)
+			for _, e := range m.State {
+				if rows, ok := c.zero[e.Name]; ok {
+					e.Tensor.Detach().Narrow(0, rows[0], rows[1]).Fill_(0)
+				}
+				if e.Name == "n.bias" {
+					e.Tensor.Detach().Shift_(0.5)
+				}
+				if c.only != "" && e.Name == c.only+".weight" {
+					e.Tensor.Detach().Narrow(0, 1, 3).Narrow(1, 0, 1).Fill_(0)
+				}
+			}
+			small, err := models.Compact(m, true)
+			require.NoError(t, err, name)
+			x := s.Rand(s.NewGenerator(3), 3, 1, 4, 4)
+			s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), small.Forward(x, nn.Eval), 1e-5, name) })
+			for layer, n := range c.want {
+				assert.Equal(t, n, small.Spec.Channels[layer], "%s: %s", name, layer)
+			}
+		})
 	}
 }
 
