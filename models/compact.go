@@ -11,7 +11,7 @@ import (
 )
 
 // ErrNotWired is of a network whose channels hang together in ways that wires cannot tell.
-var ErrNotWired = errors.New("its channels are shuffled, split or grouped, or go ways that rapt does not follow, and it cannot take any out")
+var ErrNotWired = errors.New("its channels hang together in ways that rapt does not follow")
 
 // Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one
 // number whatever the image, as layers whose weights are zero make them. What such channels still add goes into their readers' biases or

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"fmt"
 	"slices"
 
 	"rapt/cgo/nn"
@@ -78,6 +79,12 @@ func (c carried) bend() {
 
 // wiring implements wired. It is nil for a graph that shuffles or splits channels, or works on groups of them.
 func (m *graphed) wiring() []*wire {
+	out, _ := m.followed()
+	return out
+}
+
+// followed are the graph's wires, or the node at which they end.
+func (m *graphed) followed() (out []*wire, stop int) {
 	made := make([]carried, len(m.Nodes))
 	var all []*strung
 	for i, n := range m.Nodes {
@@ -91,7 +98,7 @@ func (m *graphed) wiring() []*wire {
 		}
 		out, ok := m.follow(i, in)
 		if !ok {
-			return nil
+			return nil, m.cause(i, made)
 		}
 		made[i] = out
 		for _, w := range out.wires {
@@ -101,15 +108,39 @@ func (m *graphed) wiring() []*wire {
 		}
 	}
 	if last := made[len(made)-1]; len(last.wires) > 0 && (last.sole() == nil || len(last.sole().to) > 0 || last.odd) {
-		return nil
+		return nil, len(made) - 1
 	}
-	var out []*wire
 	for _, w := range all {
 		if w.into == nil {
 			out = append(out, &w.wire)
 		}
 	}
-	return out
+	return out, -1
+}
+
+// cause is the node because of which node i cannot be followed: a sigmoid that leads to it, or itself.
+func (m *graphed) cause(i int, made []carried) int {
+	n := m.Nodes[i]
+	for _, at := range n.From {
+		for ; n.Op != "mul" && at != Images && made[at].odd; at = m.Nodes[at].From[0] {
+			i = at
+		}
+	}
+	return i
+}
+
+// place says which node i is.
+func (m *graphed) place(i int) string {
+	n := m.Nodes[i]
+	if n.Layer != "" {
+		return fmt.Sprintf("%s %s", n.Op, n.Layer)
+	}
+	for at := n.From[0]; at != Images; at = m.Nodes[at].From[0] {
+		if layer := m.Nodes[at].Layer; layer != "" {
+			return fmt.Sprintf("%s behind %s", n.Op, layer)
+		}
+	}
+	return n.Op + " of the images"
 }
 
 // follow is what node i makes of what it works on.

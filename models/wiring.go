@@ -75,6 +75,17 @@ func Wiring(m *Model) []Wire {
 	return out
 }
 
+// Unfollowed says what the channels of a network without Wiring do, as the rest of a sentence, and in one of the user's own where.
+func Unfollowed(m *Model) string {
+	text := "shuffled, split or grouped, or go ways that rapt does not follow"
+	if g, ok := m.Module.(*graphed); ok {
+		if wires, stop := g.followed(); len(wires) == 0 {
+			text += " (at " + g.place(stop) + ")"
+		}
+	}
+	return text
+}
+
 // wires are the network's, none where it does not know.
 func (m *Model) wires() []*wire {
 	if w, ok := m.Module.(wired); ok {

@@ -98,7 +98,7 @@ func notWritten(err error, out string) error {
 func (o *opened) compactable() error {
 	return o.outlined(func(m *models.Model) error {
 		if len(models.Wiring(m)) == 0 {
-			return &InputError{fmt.Errorf("%s is a %s: %w", o.path, o.spec.Arch, models.ErrNotWired)}
+			return &InputError{fmt.Errorf("%s is a %s: its channels are %s, and none can be taken out", o.path, o.spec.Arch, models.Unfollowed(m))}
 		}
 		return nil
 	})

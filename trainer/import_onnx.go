@@ -43,7 +43,7 @@ func importONNX(o ImportOptions) (*Imported, error) {
 			return err
 		}
 		if len(models.Wiring(model)) == 0 {
-			out.note("its channels are shuffled, split or grouped, or go ways that rapt does not follow: rapt compact and coupled_filter are not for it, all else is")
+			out.note("its channels are %s: rapt compact and coupled_filter are not for it, all else is", models.Unfollowed(model))
 		}
 		return fits(o.Path, f.Metadata, f.Infos(), model)
 	})

@@ -235,7 +235,7 @@ func (p *pipeline) fits() error {
 			return err
 		}
 		if p.cfg.Compact.Epochs > 0 && len(models.Wiring(model)) == 0 {
-			return p.cfg.Errorf("compact.epochs", "compact.epochs is %d, but of %s nothing can be taken out: %v", p.cfg.Compact.Epochs, p.spec.Arch, models.ErrNotWired)
+			return p.cfg.Errorf("compact.epochs", "compact.epochs is %d, but the channels of %s are %s, and none can be taken out", p.cfg.Compact.Epochs, p.spec.Arch, models.Unfollowed(model))
 		}
 		p.ratios = plans[len(plans)-1].ratios
 		if _, err := newQuantisation(p.cfg, model); err != nil {

@@ -32,8 +32,8 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 	}
 	all := prunable(model)
 	if kind == admm.CoupledFilter && len(all.wires) == 0 {
-		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are shuffled, split or grouped, or go ways that rapt does not follow, and it cannot tell which of its layers share them; filter prunes each layer on its own",
-			kind, model.Spec.Arch)
+		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are %s, and which of its layers share them cannot be told; filter prunes each layer on its own",
+			kind, model.Spec.Arch, models.Unfollowed(model))
 	}
 	var out []*pruning
 	for i := range cfg.Prune.Steps.N() {

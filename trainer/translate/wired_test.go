@@ -40,6 +40,8 @@ func TestWired(t *testing.T) {
 	const end = `{"op":"globalpool","from":[%d]},{"op":"flatten","from":[%d]},{"op":"linear","layer":"end","from":[%d],"weight":[5,%d],"bias":true}`
 	ended := func(n, channels int) string { return fmt.Sprintf(end, n, n+1, n+2, channels) }
 	a, b := convNode("a", -1, 4, 1), convNode("b", -1, 4, 1)
+	stops := map[string]string{"depthwise in a sum": "add behind a", "the sigmoid alone": "sigmoid behind a", "the sigmoid in a sum": "sigmoid behind a", "joined with images": "cat behind a",
+		"a part of the joined": "slice behind a", "weighed before depthwise": "conv d", "logits that are read": "add behind end", "one weight for all": "mul behind a"}
 	norm := func(name string, from int) string {
 		return fmt.Sprintf(`{"op":"norm","layer":%q,"from":[%d],"number":1e-5},`, name, from)
 	}
@@ -104,6 +106,9 @@ func TestWired(t *testing.T) {
 			require.NoError(t, err, name)
 			if assert.Equal(t, c.wired, len(models.Wiring(m)) > 0, name) && c.wired {
 				compacts(t, s, m, name)
+			}
+			if stop, ok := stops[name]; ok {
+				assert.Equal(t, "shuffled, split or grouped, or go ways that rapt does not follow (at "+stop+")", models.Unfollowed(m), name)
 			}
 		})
 	}
