@@ -35,3 +35,20 @@ func TestEqualLogits(t *testing.T) {
 	assert.Equal(t, metrics.Measured{Before: 1, After: 0.5}, c.CleanAccuracy)
 	assert.ErrorContains(t, equalLogits(&c, before, []float32{0, float32(math.NaN()), -2, 50, 3, 4}, labels), "not a finite number")
 }
+
+// A smaller network that is not the whole one's function is not trained.
+func TestASmallerNetworkMustBeEqual(t *testing.T) {
+	inside(t, func(p *pipeline) {
+		logits, err := p.logits(t.Context())
+		require.NoError(t, err)
+		p.start = &smallStart{logits: logits, reduction: &metrics.Reduction{}}
+		p.start.file, _, err = takeOut(p.lead().model, p.metadata(&stage{}), p.start.reduction)
+		require.NoError(t, err)
+		delete(p.start.file.Metadata, "channels") // all of them
+		require.NoError(t, p.compare(t.Context()))
+		assert.Equal(t, p.parts.Validation.N, p.start.reduction.SameClass)
+		logits[17] += 0.1
+		var unequal *UnequalError
+		require.ErrorAs(t, p.compare(t.Context()), &unequal)
+	})
+}
