@@ -97,9 +97,11 @@ func TestTheSmallerNetworkOfARun(t *testing.T) {
 
 // What is still zero in the smaller network stays so, and single weights leave most channels: then the whole network is trained on.
 func TestTheSmallerNetworksZeros(t *testing.T) {
+	sparse := trainer.Settings(t, t.TempDir(), "prune.ratio=0.5", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1")
+	run(t, sparse)
 	for name, sets := range map[string][]string{
 		"irregular": {"prune.sparsity_type=irregular", "prune.ratio=0.5"},
-		"held":      {"prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "prune.hold_zeros=true", "admm.epochs=0"},
+		"held":      {"prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "prune.hold_zeros=true", "model.load=" + bestFile(sparse, "retrain"), "pretrain.epochs=0", "admm.epochs=0"},
 		"sums":      {"prune.sparsity_type=filter", "prune.ratio=0.5", "model.arch=resnet18_adv", "model.width=2", "training.method=natural", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1"},
 	} {
 		cfg := trainer.Settings(t, t.TempDir(), append(sets, "compact.epochs=2", "compact.lr=1e-2", "compact.weight_decay=1e-2")...)
@@ -119,7 +121,7 @@ func TestTheSmallerNetworksZeros(t *testing.T) {
 		require.NoError(t, err)
 		began, err := trainer.SparsityOf(before)
 		require.NoError(t, err)
-		assert.Equal(t, name == "held", began.Sparsity.Zeros == 0, name)
+		require.Positive(t, began.Sparsity.Zeros, name)
 		for i, l := range began.Sparsity.Layers {
 			if whole.Sparsity.Layers[i].Zeros == 0 {
 				continue // it was not pruned: what reads a channel that holds nothing may begin at 0
