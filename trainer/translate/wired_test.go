@@ -160,8 +160,8 @@ func compacts(t *testing.T, s *torch.Session, m *models.Model, name string) {
 	}
 }
 
-// What can go beyond what is 0 itself: channels that only a hidden one reads, constants of which the layer that makes the sum's first can make one, and
-// what depthwise layers one after the other make of nothing.
+// What can go beyond what is 0 itself: channels that only a hidden one reads, constants of which the layer that makes the sum's first can make one, or
+// which a depthwise layer passes on, and what depthwise layers one after the other make of nothing.
 func TestTakesOut(t *testing.T) {
 	const end = `{"op":"globalpool","from":[%[1]d]},{"op":"flatten","from":[%[2]d]},{"op":"linear","layer":"end","from":[%[3]d],"weight":[5,4],"bias":true}`
 	ended := func(n int) string { return fmt.Sprintf(end, n, n+1, n+2) }
@@ -177,6 +177,7 @@ func TestTakesOut(t *testing.T) {
 		"hidden":    {convNode("a", -1, 4, 1) + bare("b", 0, 4) + `{"op":"norm","layer":"n","from":[1],"number":1e-5},` + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"n.weight": {0, 1}}, "b", map[string]int64{"a": 3, "b": 4}},
 		"a sum":     {convNode("a", -1, 4, 1) + bare("b", -1, 1) + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {1, 3}, "b.weight": {1, 3}}, "", map[string]int64{"a": 2, "b": 2}},
 		"depthwise": {bare("a", -1, 1) + depthwiseNode("d", 0) + depthwiseNode("e", 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {0, 1}}, "", map[string]int64{"a": 3, "d": 3, "e": 3}},
+		"passed on": {convNode("a", -1, 4, 1) + `{"op":"conv","layer":"d","from":[0],"weight":[4,1,3,3],"bias":true,"ints":[1,1,1,4]},` + convNode("c", 1, 4, 4) + ended(2), map[string][2]int64{"d.weight": {1, 3}}, "", map[string]int64{"a": 2, "d": 2}},
 	} {
 		run(t, func(s *torch.Session) {
 			m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: `{"input":[1,4,4],"nodes":[` + c.nodes + `]}`}, s.NewGenerator(1))
