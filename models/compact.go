@@ -125,9 +125,25 @@ func (c *compactor) layOut() error {
 				c.units[l].before = all[r.norm]
 			}
 		}
+		if c.merge {
+			b.unpassed()
+		}
 		c.wires = append(c.wires, b)
 	}
 	return nil
+}
+
+// unpassed clears the weights that make channels which a depthwise layer behind does not pass on.
+func (b bundle) unpassed() {
+	for k, u := range b.from {
+		for ch := 0; k > 0 && u.depthwise && ch < b.channels; ch++ {
+			if zero(u.row(ch)) {
+				for _, before := range b.from[:k] {
+					clear(before.row(ch))
+				}
+			}
+		}
+	}
 }
 
 // still tells whether channel ch is the same for every image: where layers are added all of them have to be; behind a depthwise one, that,
@@ -242,11 +258,11 @@ func (b bundle) canHold(ch int) bool {
 	if b.bent {
 		return false
 	}
-	made := true
-	for i, u := range b.from {
-		made = made && (!b.makes(i) || u.bias != nil || u.behind != nil)
+	maker := b.from[0]
+	if last := b.from[len(b.from)-1]; last.depthwise {
+		maker = last
 	}
-	return made || !slices.ContainsFunc(b.to, func(t tap) bool { return t.before == nil && t.reads(t.at+ch) })
+	return maker.bias != nil || maker.behind != nil || !slices.ContainsFunc(b.to, func(t tap) bool { return t.before == nil && t.reads(t.at+ch) })
 }
 
 // makes tells whether the n-th layer makes what a channel holds that is made 1, or passes it on; the others add 0.

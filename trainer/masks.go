@@ -20,6 +20,7 @@ type masks struct {
 type masking struct {
 	from    maskFrom
 	of      string // for maskOf: the stage whose best model has the zeros
+	all     bool   // for itsZeros: also of layers that are not pruned now, as with prune.hold_zeros
 	gradual int    // for pruneFirst: prune again before each of so many epochs, by and by to the plan's ratios
 }
 
@@ -43,7 +44,7 @@ func (p *pipeline) masksOf(st *stage) (*masks, error) {
 	if st.mask.from != itsZeros {
 		along = k.along(lead, st.plan.follow)
 	}
-	hold := p.cfg.Prune.HoldZeros && st.mask.from != maskOf
+	hold := (p.cfg.Prune.HoldZeros || st.mask.all) && st.mask.from != maskOf
 	if hold {
 		p.keepZeros(st, k)
 	}

@@ -335,18 +335,20 @@ func (p *pipeline) do(ctx context.Context) (*metrics.Report, error) {
 		return nil, err
 	}
 	report := p.newReport()
-	for _, st := range stages {
-		if !st.chosen && !st.saved.Done {
+	small := false // the smaller network's stages have been done now
+	for i, st := range stages {
+		switch {
+		case !st.chosen && !st.saved.Done:
 			continue
+		case st.small && !st.saved.Done:
+			err, small = p.onSmall(ctx, stages[i:]), true
+		case !st.small || !small:
+			_, err = p.stage(ctx, st)
 		}
-		stage := p.stage
-		if st.small {
-			stage = p.onSmall
-		}
-		result, err := stage(ctx, st)
 		if err != nil {
 			return nil, err
 		}
+		result := st.saved.Result
 		if st.baseline {
 			report.Baselines = append(report.Baselines, *result)
 			continue

@@ -43,7 +43,12 @@ func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics
 			}
 			p.adopt(all, ratios)
 		}
-		out, err = p.describe(all)
+		if out, err = p.describe(all); err != nil || cfg.Compact.Epochs == 0 || cfg.Pretrain.Epochs+cfg.ADMM.Epochs+cfg.Retrain.Epochs > 0 {
+			return err
+		}
+		lead, r := t.members[0], &metrics.Reduction{} // what is taken out stands in the weights already
+		lead.s.Do(func() { _, p.leaves, err = takeOut(lead.model, map[string]string{}, r) })
+		out.Parameters.Shrunk, out.MACs.Shrunk, out.Bytes.Shrunk = r.Parameters.After, r.MACs.After, 4*r.Parameters.After
 		return err
 	})
 	if err != nil {
@@ -88,7 +93,7 @@ func (p *pipeline) memory(cost models.Costs) (most metrics.PlanMemory, err error
 		return most, err
 	}
 	for _, st := range stages {
-		if m := p.stageMemory(st, cost); m.Total > most.Total && !st.small {
+		if m := p.stageMemory(st, cost); m.Total > most.Total && (!st.small || most.Stage == "") {
 			most = m
 		}
 	}

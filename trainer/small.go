@@ -23,30 +23,22 @@ type smallStart struct {
 	reduction *metrics.Reduction
 }
 
-// onSmall is stage for one of the smaller network, which has a team of its own. The whole network's waits meanwhile.
-func (p *pipeline) onSmall(ctx context.Context, st *stage) (*metrics.StageResult, error) {
-	if st.saved.Done {
-		return p.stage(ctx, st)
-	}
-	small, err := p.smaller(ctx, st)
+// onSmall does those of the stages that are the smaller network's and to be done, which has a team of its own. The whole network's waits meanwhile.
+func (p *pipeline) onSmall(ctx context.Context, stages []*stage) error {
+	small, err := p.smaller(ctx, stages[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var result *metrics.StageResult
 	ended := make(chan error)
 	go func() { // a thread has one session at a time
 		ended <- caught(func() error {
-			return gather(p.team.devices(), len(p.team.members), small.buildSmall(p.plan), func(t *team) (err error) {
+			return gather(p.team.devices(), len(p.team.members), small.buildSmall(p.plan), func(t *team) error {
 				small.team = t
-				result, err = small.itsStage(ctx, st)
-				return err
+				return small.itsStages(ctx, stages)
 			})
 		})
 	}()
-	if err := <-ended; err != nil {
-		return nil, err
-	}
-	return result, nil
+	return <-ended
 }
 
 // smaller is the run with the network that is left in the place of the whole one. What stage compact begins with is made of the whole one's.
@@ -133,26 +125,33 @@ func (pr *pruning) of(model *models.Model) *pruning {
 	return out
 }
 
-// itsStage does the whole run's stage st. The smaller network that begins must have the whole one's logits.
-func (p *pipeline) itsStage(ctx context.Context, st *stage) (*metrics.StageResult, error) {
+// itsStages does those of the whole run's. The smaller network that begins must have the whole one's logits.
+func (p *pipeline) itsStages(ctx context.Context, stages []*stage) error {
 	if err := p.upload(); err != nil {
-		return nil, err
+		return err
 	}
 	if p.start != nil {
 		if err := p.compare(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	own := *st
-	own.plan = p.plan
-	if st.quant != nil {
-		q := *st.quant
-		q.held, q.drawn = p.quant.same(q.held), p.quant.same(q.drawn)
-		own.quant = &q
+	for _, st := range stages {
+		if !st.small || !st.chosen || st.saved.Done {
+			continue
+		}
+		own := *st
+		own.plan = p.plan
+		if st.quant != nil {
+			q := *st.quant
+			q.held, q.drawn = p.quant.same(q.held), p.quant.same(q.drawn)
+			own.quant = &q
+		}
+		if _, err := p.stage(ctx, &own); err != nil {
+			return err
+		}
+		st.saved, p.start = own.saved, nil
 	}
-	result, err := p.stage(ctx, &own)
-	st.saved = own.saved
-	return result, err
+	return nil
 }
 
 // compare proves that the smaller network is the whole one's function, and says what it is.
@@ -188,10 +187,10 @@ func (q *quantisation) same(layers []quantLayer) (out []quantLayer) {
 	return out
 }
 
-// smallMask is what the smaller network holds: of coupled filters, no zero is left.
-func (p *pipeline) smallMask() masking {
-	if p.plan.kind == admm.CoupledFilter && !p.cfg.Prune.HoldZeros {
+// smallMask is what the smaller network of a stage's model holds: of coupled filters, no zero is left; of a loaded model, any may be of its pruning.
+func (p *pipeline) smallMask(from string) masking {
+	if p.plan.kind == admm.CoupledFilter && !p.cfg.Prune.HoldZeros && from != "" {
 		return masking{}
 	}
-	return masking{from: itsZeros}
+	return masking{from: itsZeros, all: from == ""}
 }

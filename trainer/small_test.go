@@ -132,6 +132,30 @@ func TestTheSmallerNetworksZeros(t *testing.T) {
 	}
 }
 
+// A pruned network that a run loads keeps all of its zeros, whatever the config says of pruning, and goes on to be quantised with them.
+func TestALoadedNetworksZeros(t *testing.T) {
+	for kind, ratio := range map[string]string{"irregular": "0.9", "column": "0.5", "filter": "0.5"} {
+		pruned := trainer.Settings(t, t.TempDir(), "prune.sparsity_type="+kind, "prune.ratio="+ratio, "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1")
+		run(t, pruned)
+		for _, sets := range [][]string{{"prune.sparsity_type=" + kind, "prune.ratio=" + ratio}, {"prune.sparsity_type=coupled_filter", "prune.ratio=0.5"}, {"prune.ratio=0", "quantize.bits=4", "quantize_retrain.epochs=1"}} {
+			cfg := trainer.Settings(t, t.TempDir(), append(sets, "model.load="+bestFile(pruned, "retrain"), "pretrain.epochs=0", "admm.epochs=0", "retrain.epochs=0", "compact.epochs=1", "compact.lr=1e-2")...)
+			report := run(t, cfg)
+			small := filepath.Join(t.TempDir(), "small.safetensors")
+			if _, err := trainer.Compact(t.Context(), trainer.CompactOptions{Path: bestFile(pruned, "retrain"), Out: small, Device: "cpu"}); err != nil {
+				small = bestFile(pruned, "retrain")
+			}
+			began, err := trainer.SparsityOf(small)
+			require.NoError(t, err)
+			require.Positive(t, began.Sparsity.Zeros)
+			for i, l := range began.Sparsity.Layers {
+				if l.Zeros > 0 { // of others 0 may be a level
+					assert.Equal(t, l.MaskSHA256, report.Sparsity.Layers[i].MaskSHA256, "%s by %v: %s, %d zeros", kind, sets, l.Name, l.Zeros)
+				}
+			}
+		}
+	}
+}
+
 // A run that is stopped anywhere in the stages of the smaller network, or before or after them, ends where an unbroken one ends.
 func TestTheSmallerNetworkGoesOn(t *testing.T) {
 	sets := []string{"prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1", "compact.epochs=2", "compact.lr=1e-3"}
@@ -199,6 +223,12 @@ func TestTheSmallerNetworkAlone(t *testing.T) {
 	loads := trainer.Settings(t, t.TempDir(), "model.load="+bestFile(whole, "retrain"), "prune.ratio=0", "pretrain.epochs=0", "admm.epochs=0", "retrain.epochs=0", "compact.epochs=1")
 	report := run(t, loads)
 	assert.Equal(t, storedReport(t, folder(whole)).Parameters, report.Parameters)
+	plan, err := trainer.Plan(t.Context(), loads, trainer.PlanOptions{Measure: true})
+	require.NoError(t, err)
+	assert.Equal(t, report.Parameters, plan.Parameters.Shrunk)
+	assert.Equal(t, "compact", plan.Memory.Stage)
+	assert.Positive(t, plan.Memory.Total)
+
 	again := trainer.Settings(t, t.TempDir(), append(sets, "model.load="+bestFile(loads, "compact"))...) // a smaller network's smaller network
 	assert.Less(t, run(t, again).Parameters, report.Parameters/2)
 }

@@ -59,7 +59,7 @@ func (p *pipeline) main() []*stage {
 		add(st)
 		add(&stage{name: "retrain" + end, section: "retrain", conf: c.Retrain, plan: plan, mask: masking{from: pruneFirst}})
 	}
-	add(&stage{name: compactName, section: "compact", conf: c.Compact, plan: p.plan, mask: p.smallMask(), small: true})
+	add(&stage{name: compactName, section: "compact", conf: c.Compact, plan: p.plan, mask: p.smallMask(from), small: true})
 	return out
 }
 

@@ -174,10 +174,12 @@ func TestTakesOut(t *testing.T) {
 		only  string              // the column of this layer's weight that row 0 alone reads is its first
 		want  map[string]int64
 	}{
-		"hidden":    {convNode("a", -1, 4, 1) + bare("b", 0, 4) + `{"op":"norm","layer":"n","from":[1],"number":1e-5},` + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"n.weight": {0, 1}}, "b", map[string]int64{"a": 3, "b": 4}},
-		"a sum":     {convNode("a", -1, 4, 1) + bare("b", -1, 1) + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {1, 3}, "b.weight": {1, 3}}, "", map[string]int64{"a": 2, "b": 2}},
-		"depthwise": {bare("a", -1, 1) + depthwiseNode("d", 0) + depthwiseNode("e", 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {0, 1}}, "", map[string]int64{"a": 3, "d": 3, "e": 3}},
-		"passed on": {convNode("a", -1, 4, 1) + `{"op":"conv","layer":"d","from":[0],"weight":[4,1,3,3],"bias":true,"ints":[1,1,1,4]},` + convNode("c", 1, 4, 4) + ended(2), map[string][2]int64{"d.weight": {1, 3}}, "", map[string]int64{"a": 2, "d": 2}},
+		"hidden":        {convNode("a", -1, 4, 1) + bare("b", 0, 4) + `{"op":"norm","layer":"n","from":[1],"number":1e-5},` + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"n.weight": {0, 1}}, "b", map[string]int64{"a": 3, "b": 4}},
+		"a sum":         {convNode("a", -1, 4, 1) + bare("b", -1, 1) + node("add", "", 0, 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {1, 3}, "b.weight": {1, 3}}, "", map[string]int64{"a": 2, "b": 2}},
+		"depthwise":     {bare("a", -1, 1) + depthwiseNode("d", 0) + depthwiseNode("e", 1) + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"a.weight": {0, 1}}, "", map[string]int64{"a": 3, "d": 3, "e": 3}},
+		"not passed on": {convNode("a", -1, 4, 1) + bare("b", 0, 4) + `{"op":"conv","layer":"d","from":[1],"weight":[4,1,3,3],"bias":true,"ints":[1,1,1,4]},` + convNode("c", 2, 4, 4) + ended(3), map[string][2]int64{"d.weight": {0, 1}}, "b", map[string]int64{"a": 3, "b": 4, "d": 4}},
+		"held behind":   {bare("a", -1, 1) + `{"op":"conv","layer":"d","from":[0],"weight":[4,1,3,3],"bias":true,"ints":[1,1,1,4]},` + convNode("c", 1, 4, 4) + ended(2), map[string][2]int64{"d.weight": {1, 3}}, "", map[string]int64{"a": 2, "d": 2}},
+		"passed on":     {convNode("a", -1, 4, 1) + `{"op":"conv","layer":"d","from":[0],"weight":[4,1,3,3],"bias":true,"ints":[1,1,1,4]},` + convNode("c", 1, 4, 4) + ended(2), map[string][2]int64{"d.weight": {1, 3}}, "", map[string]int64{"a": 2, "d": 2}},
 	} {
 		run(t, func(s *torch.Session) {
 			m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: `{"input":[1,4,4],"nodes":[` + c.nodes + `]}`}, s.NewGenerator(1))
