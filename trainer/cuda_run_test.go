@@ -25,7 +25,7 @@ func TestCUDARunsAlikeWithGraphs(t *testing.T) {
 	for _, sets := range [][]string{
 		{"data.train_limit=80"},
 		{"model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5"},
-		{"model.arch=resnet18_adv", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5"},
+		{"model.arch=resnet18_adv", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "compact.epochs=4"},
 		{"run.precision=bf16", "training.mixup_alpha=0.5", "prune.sparsity_type=column"},
 	} {
 		sets = append(slices.Clone(exact), append(sets, "pretrain.epochs=4")...)
@@ -74,6 +74,7 @@ func TestCUDASharedRuns(t *testing.T) {
 		{"model.arch=lenet_bn", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "data.batch_size=23"},
 		{"model.arch=lenet_bn", "training.method=free", "training.replays=2", "training.ema_decay=0.9"},
 		{"model.arch=resnet18_adv", "run.precision=bf16", "training.method=trades", "training.awp_gamma=0.01"},
+		{"model.arch=resnet18_adv", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "compact.epochs=4"},
 	} {
 		sets = append(slices.Clone(exact), append(sets, "pretrain.epochs=4")...)
 		with := trainer.Settings(t, t.TempDir(), sets...)
