@@ -31,10 +31,10 @@ type moment struct {
 
 func (w *strung) present() moment { return moment{w, w.version} }
 
-// usable tells whether what the wire was can be used beside what it has become, and what follows from that. Behind a depthwise layer a channel is another
+// use notes on the wire that something works on what it was, and tells whether that can be beside what it has become. Behind a depthwise layer a channel is another
 // one; a gate's is no channel of the wire that it weighs. Where a sum has made the wire one with an earlier one, a channel that the earlier one makes 1
 // is 0 for what uses the later alone.
-func (s moment) usable() bool {
+func (s moment) use() bool {
 	if s.into == nil {
 		return s.version == s.strung.version
 	}
@@ -148,7 +148,7 @@ func (m *graphed) follow(i int, in []carried) (out carried, ok bool) {
 	n, x := m.Nodes[i], in[0]
 	odd := slices.ContainsFunc(in, func(c carried) bool { return c.odd })
 	for _, c := range in {
-		if slices.ContainsFunc(c.wires, func(s moment) bool { return !s.usable() }) {
+		if slices.ContainsFunc(c.wires, func(s moment) bool { return !s.use() }) {
 			return x, false
 		}
 	}

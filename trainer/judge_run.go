@@ -235,16 +235,20 @@ func (p *pipeline) judgeTest(ctx context.Context, path string) (acc accuracies, 
 // anew for each, nor take what gives other results the next time.
 func forJudging() error { return torch.SetCuDNN(false, true) }
 
+// evalBatch is how many images are judged together: a CPU's cache holds few.
+func (p *pipeline) evalBatch() int {
+	if p.team.members[0].s.Device().IsCUDA() {
+		return p.cfg.Data.EvalBatchSize
+	}
+	return chunkSize
+}
+
 func (p *pipeline) judgeAll(ctx context.Context, path string) (accuracies, error) {
 	var groups []group
 	for _, j := range p.judges {
 		groups = append(groups, j.group())
 	}
-	size := chunkSize
-	if p.team.members[0].s.Device().IsCUDA() {
-		size = p.cfg.Data.EvalBatchSize
-	}
-	e := newEvaluation(groups, p.parts.Test.Labels, p.spec.Classes, size, key(p.cfg.Run.Seed, "test"))
+	e := newEvaluation(groups, p.parts.Test.Labels, p.spec.Classes, p.evalBatch(), key(p.cfg.Run.Seed, "test"))
 	e.progress, e.say = p.progress, func(line string) { p.log.Info("test: " + line) }
 	if err := p.openState(e, path); err != nil {
 		return accuracies{}, err

@@ -43,12 +43,9 @@ func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics
 			}
 			p.adopt(all, ratios)
 		}
-		if out, err = p.describe(all); err != nil || cfg.Compact.Epochs == 0 || cfg.Pretrain.Epochs+cfg.ADMM.Epochs+cfg.Retrain.Epochs > 0 {
-			return err
+		if out, err = p.describe(all); err == nil && cfg.Compact.Epochs > 0 && cfg.Pretrain.Epochs+cfg.ADMM.Epochs+cfg.Retrain.Epochs == 0 {
+			err = p.describeLoaded(out)
 		}
-		lead, r := t.members[0], &metrics.Reduction{} // what is taken out stands in the weights already
-		lead.s.Do(func() { _, p.leaves, err = takeOut(lead.model, map[string]string{}, r) })
-		out.Parameters.Shrunk, out.MACs.Shrunk, out.Bytes.Shrunk = r.Parameters.After, r.MACs.After, 4*r.Parameters.After
 		return err
 	})
 	if err != nil {
@@ -63,6 +60,15 @@ func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics
 		out.Time, err = p.estimate(ctx)
 	}
 	return out, err
+}
+
+// describeLoaded has the plan say what stage compact takes out of the loaded model, which stands in its weights already.
+func (p *pipeline) describeLoaded(out *metrics.Plan) (err error) {
+	var r metrics.Reduction
+	lead := p.team.members[0]
+	lead.s.Do(func() { _, p.leaves, err = takeOut(lead.model, map[string]string{}, &r) })
+	out.Parameters.Shrunk, out.MACs.Shrunk, out.Bytes.Shrunk = r.Parameters.After, r.MACs.After, 4*r.Parameters.After
+	return err
 }
 
 func (p *pipeline) strategyOut(path string, plan *metrics.Plan) error {

@@ -53,16 +53,13 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 // are the bytes that say which weights are kept.
 func (p *pipeline) describeLayers(all everyWeight, macs []int64, wiring []models.Wire, out *metrics.Plan) (left map[string]int64, indices int64) {
 	kind := p.plan.kind
-	ratio := map[string]float64{}
-	for _, r := range p.plan.ratios {
-		ratio[r.Layer] = r.Ratio
-	}
+	ratios := p.plan.ratiosOf(all)
 	left = map[string]int64{}
 	for i, info := range all.infos {
 		if !kind.Prunes(info.Kind) {
 			continue
 		}
-		l := layerPlan(kind, info, ratio[info.Name], macs[i])
+		l := layerPlan(kind, info, ratios[i], macs[i])
 		if l.WeightsKept < l.Weights {
 			maker := info.Layer
 			if kind == admm.BNFilter {
@@ -90,15 +87,7 @@ func (p *pipeline) describeBudget(all everyWeight, out *metrics.Plan) {
 	if err != nil {
 		return // build has found it good
 	}
-	ratios := make([]float64, len(layers))
-	for i, info := range all.infos {
-		for _, r := range p.plan.ratios {
-			if r.Layer == info.Name {
-				ratios[i] = r.Ratio
-			}
-		}
-	}
-	kept, whole := admm.Kept(p.plan.kind, layers, ratios, b.Rest)
+	kept, whole := admm.Kept(p.plan.kind, layers, p.plan.ratiosOf(all), b.Rest)
 	out.Budget = &metrics.PlanBudget{Of: "keep", Wanted: b.Keep, Reached: float64(kept) / float64(whole), Method: given.Method}
 	if given.MACs != 0 {
 		out.Budget.Of = "macs"

@@ -143,6 +143,19 @@ func (pr *pruning) choose(all everyWeight, ratios []float64, part func(last floa
 	}
 }
 
+// ratiosOf are the ratios of the last step for each weight, 0 where it has none.
+func (pr *pruning) ratiosOf(all everyWeight) []float64 {
+	out := make([]float64, len(all.infos))
+	for i, info := range all.infos {
+		for _, r := range pr.ratios {
+			if r.Layer == info.Name {
+				out[i] = r.Ratio
+			}
+		}
+	}
+	return out
+}
+
 // scaled is the pruning with each ratio changed by f.
 func (pr *pruning) scaled(f func(ratio float64) float64) *pruning {
 	out := *pr

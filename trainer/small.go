@@ -49,7 +49,7 @@ func (p *pipeline) smaller(ctx context.Context, st *stage) (*pipeline, error) {
 		}
 	}
 	small := *p
-	small.settled, small.wholeWeights = true, 0
+	small.settled = true
 	for _, e := range p.plan.entries {
 		small.wholeWeights += e.Tensor.Numel()
 	}
@@ -84,12 +84,8 @@ func (p *pipeline) smaller(ctx context.Context, st *stage) (*pipeline, error) {
 
 // logits are the model's, of the validation images.
 func (p *pipeline) logits(ctx context.Context) (out []float32, err error) {
-	batch := chunkSize
-	if p.team.members[0].s.Device().IsCUDA() {
-		batch = p.cfg.Data.EvalBatchSize
-	}
 	err = p.inFloat32(func() error {
-		out, err = p.team.logits(ctx, p.val, batch, metrics.NewProgress(io.Discard, false))
+		out, err = p.team.logits(ctx, p.val, p.evalBatch(), metrics.NewProgress(io.Discard, false))
 		return err
 	})
 	return out, err
@@ -113,15 +109,7 @@ func (p *pipeline) buildSmall(whole *pruning) func(*torch.Session) (*models.Mode
 func (pr *pruning) of(model *models.Model) *pruning {
 	all := prunable(model)
 	out := &pruning{kind: pr.kind, entries: weights(model, pr.kind), follow: all.followers(pr.kind)}
-	ratios := make([]float64, len(all.infos))
-	for i, info := range all.infos {
-		for _, r := range pr.ratios {
-			if r.Layer == info.Name {
-				ratios[i] = r.Ratio
-			}
-		}
-	}
-	out.choose(all, ratios, func(last float64) float64 { return last })
+	out.choose(all, pr.ratiosOf(all), func(last float64) float64 { return last })
 	return out
 }
 

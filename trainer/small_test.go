@@ -158,13 +158,14 @@ func TestALoadedNetworksZeros(t *testing.T) {
 
 // A run that is stopped anywhere in the stages of the smaller network, or before or after them, ends where an unbroken one ends.
 func TestTheSmallerNetworkGoesOn(t *testing.T) {
-	sets := []string{"prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1", "compact.epochs=2", "compact.lr=1e-3"}
-	resumesEverywhere(t, 12, sets...)
-	if testing.Short() {
-		return
-	}
-	sets = append(sets, "model.width=2", "run.workers=2", "prune.sparsity_type=filter", "prune.ratio=0", "prune.budget={keep: 0.4, method: global}", "quantize.bits=4", "quantize_admm.epochs=1", "quantize_retrain.epochs=1",
-		"evaluate.baselines=[one_shot, mask]")
+	resumesEverywhere(t, 12, "prune.sparsity_type=coupled_filter", "prune.ratio=0.5", "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1", "compact.epochs=2", "compact.lr=1e-3")
+}
+
+// The stages that quantise go on with the smaller network, also where they are stopped, and on several devices; baselines are the whole one.
+func TestTheSmallerNetworkIsQuantised(t *testing.T) {
+	trainer.Compares(t)
+	sets := []string{"pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1", "compact.epochs=2", "compact.lr=1e-3", "model.width=2", "run.workers=2", "prune.sparsity_type=filter", "prune.ratio=0", "prune.budget={keep: 0.4, method: global}", "quantize.bits=4", "quantize_admm.epochs=1", "quantize_retrain.epochs=1",
+		"evaluate.baselines=[one_shot, mask]"}
 	resumesAgainAndAgain(t, func(times int) int { return 3 + 2*times }, sets...)
 	shared, apart := trainer.Settings(t, t.TempDir(), sets...), trainer.Settings(t, t.TempDir(), sets...)
 	want := run(t, shared)
