@@ -23,7 +23,11 @@ func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult,
 	if err := p.useModel(st.name); err != nil {
 		return nil, err
 	}
-	acc, err := p.judgeTest(ctx, p.run.CheckpointPath(st.name, "best"))
+	look, err := p.suspicion(st)
+	if err != nil {
+		return nil, err
+	}
+	acc, err := p.judgeTest(ctx, p.run.CheckpointPath(st.name, "best"), look)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +43,7 @@ func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult,
 	r := &metrics.StageResult{Stage: st.name, Epochs: st.saved.Epoch, BestEpoch: st.saved.BestEpoch, Last: last, Collapses: st.saved.Collapses,
 		Seconds: st.saved.Seconds, CleanAccuracy: acc.clean, RobustAccuracy: acc.robust,
 		WorstCase: &acc.worst, Loss: acc.loss, Sparsity: pruned, Compression: compression, ADMM: st.saved.ADMM,
-		Reduction: st.saved.Reduction}
+		Reduction: st.saved.Reduction, Suspicion: acc.checks}
 	if st.small {
 		r.Parameters = p.team.members[0].model.Parameters()
 	}
@@ -54,6 +58,11 @@ func (p *pipeline) finish(ctx context.Context, st *stage) (*metrics.StageResult,
 		fields = append(fields, zap.String(j.name, percent(acc.robust[j.name])))
 	}
 	p.log.Info("test", append(fields, zap.String("pruned", percent(pruned)))...)
+	for _, c := range acc.checks {
+		if !c.Fine {
+			p.log.Warn("the robust accuracy may be too high: "+c.Why, zap.String("stage", st.name), zap.String("check", c.Check))
+		}
+	}
 	st.saved.Done, st.saved.Result = true, r
 	return r, p.saveDone(st)
 }
@@ -72,7 +81,7 @@ func (p *pipeline) testLast(ctx context.Context, st *stage) (*metrics.Accuracies
 	if err := p.team.load(path, withAverage(model, state)); err != nil {
 		return nil, err
 	}
-	acc, err := p.judgeTest(ctx, path)
+	acc, err := p.judgeTest(ctx, path, nil)
 	if err != nil {
 		return nil, err
 	}

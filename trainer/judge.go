@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"rapt/adversarial"
@@ -79,6 +80,23 @@ func newEvaluation(groups []group, labels []uint16, classes, chunk int, seed uin
 		e.tried = append(e.tried, outcomes)
 	}
 	return e
+}
+
+// group is the place of the group of that name, -1 where there is none.
+func (e *evaluation) group(name string) int {
+	return slices.IndexFunc(e.groups, func(g group) bool { return g.name == name })
+}
+
+// asks is what the evaluation's groups are, for its fingerprint.
+func (e *evaluation) asks() (out []any) {
+	for _, g := range e.groups {
+		out = append(out, g.name, len(g.parts), g.limit)
+		for _, p := range g.parts {
+			norm, epsilon := p.Ball()
+			out = append(out, p.Name(), norm, epsilon)
+		}
+	}
+	return out
 }
 
 // right says that the network saw image i as it is.

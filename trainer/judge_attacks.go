@@ -61,6 +61,9 @@ func (a asked) passes() (n float64) {
 	return n * float64(max(1, a.settings.Restarts))
 }
 
+// isAutoAttack says that it is one of AutoAttack's sets.
+func (a asked) isAutoAttack() bool { return strings.HasPrefix(a.name, "autoattack") }
+
 // hasStepSize says that the attack goes in steps of one length, as pgd and mim do.
 func (a asked) hasStepSize() bool {
 	return strings.HasPrefix(a.name, "pgd-") || strings.HasPrefix(a.name, "mim-")

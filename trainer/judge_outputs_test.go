@@ -3,6 +3,7 @@ package trainer
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"image/png"
 	"math"
 	"os"
@@ -133,6 +134,18 @@ func suspicious(t *testing.T, o EvalOptions) {
 	for _, check := range []string{"one step", "any image", "zero gradients", "randomness", "outputs"} {
 		assert.True(t, fine[check], check)
 	}
+
+	// What a run says of its last model is what this says of it.
+	o.Attacks, o.Limit = nil, 0
+	text, err := os.ReadFile(filepath.Join(o.Path, "report.json"))
+	require.NoError(t, err)
+	var run metrics.Report
+	require.NoError(t, json.Unmarshal(text, &run))
+	require.Len(t, run.Stages, 2)
+	assert.Empty(t, run.Stages[0].Suspicion)
+	assert.Len(t, run.Stages[1].Suspicion, 7)
+	assert.Equal(t, evaluated(t, o).Evaluation.Suspicion, run.Stages[1].Suspicion)
+	o.Attacks, o.Limit = []string{"pgd-10"}, 100
 
 	// The same network, so sure of itself that float32 has no gradient left of the cross-entropy.
 	file, err := CheckpointOf(o.Path)

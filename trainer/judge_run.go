@@ -5,11 +5,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
-	"strings"
 
-	torch "rapt/cgo"
 	"rapt/trainer/checkpoint"
 	"rapt/trainer/metrics"
 )
@@ -21,8 +18,7 @@ type trial struct {
 	options EvalOptions
 	attacks []asked
 	report  *metrics.Report
-	extra   map[string]int // the groups beside the attacks, by their name
-	suspect bool           // look for signs that the attacks failed
+	suspect bool // look for signs that the attacks failed
 	checks  []metrics.Check
 }
 
@@ -50,7 +46,7 @@ func Evaluate(ctx context.Context, o EvalOptions) (*metrics.Report, error) {
 // newTrial checks all that can be checked before any work. like, where it is given, is
 // the trial of another model: this one is judged by the same attacks on the same images.
 func newTrial(ctx context.Context, o EvalOptions, like *trial) (*trial, error) {
-	t := &trial{options: o, extra: map[string]int{}}
+	t := &trial{options: o}
 	m, err := openLike(ctx, o, like)
 	if err != nil {
 		return nil, err
@@ -65,7 +61,7 @@ func newTrial(ctx context.Context, o EvalOptions, like *trial) (*trial, error) {
 	}
 	t.report.Seed, t.report.Version, t.report.Attacks = seedOf(o, m, like), o.Version, reports(t.attacks)
 	t.report.DataNote = m.note
-	t.suspect = slices.ContainsFunc(t.attacks, func(a asked) bool { return strings.HasPrefix(a.name, "autoattack") })
+	t.suspect = slices.ContainsFunc(t.attacks, asked.isAutoAttack)
 	if o.Suspicion != nil {
 		t.suspect = *o.Suspicion
 	}
@@ -77,11 +73,7 @@ func newTrial(ctx context.Context, o EvalOptions, like *trial) (*trial, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, g := range extra {
-		t.extra[g.name] = len(groups)
-		groups = append(groups, g)
-	}
-	t.evaluation = newEvaluation(groups, m.test.Labels, m.spec.Classes, t.chunkSize(), key(t.report.Seed, "test"))
+	t.evaluation = newEvaluation(append(groups, extra...), m.test.Labels, m.spec.Classes, t.chunkSize(), key(t.report.Seed, "test"))
 	progress := metrics.NewProgress(o.Console.Out, o.Console.IsTTY)
 	t.progress, t.say = progress, func(line string) { fmt.Fprintln(progress, line) }
 	return t, nil
@@ -121,13 +113,17 @@ func (t *trial) extras() (out []group, err error) {
 		out = append(out, curve)
 	}
 	if t.suspect {
-		groups, err := t.suspects()
+		groups, err := t.suspicion().groups()
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, groups...)
 	}
 	return out, nil
+}
+
+func (t *trial) suspicion() suspicion {
+	return suspicion{t.described, t.attacks, t.options, t.test.C * t.test.H * t.test.W}
 }
 
 // chunkSize is fixed on a CPU; on a GPU it is the caller's.
@@ -147,15 +143,7 @@ func (t *trial) openState() error {
 	for _, a := range t.attacks {
 		settings = append(settings, a.report())
 	}
-	names := []any{}
-	for _, g := range t.groups {
-		names = append(names, g.name, len(g.parts), g.limit)
-		for _, p := range g.parts {
-			norm, epsilon := p.Ball()
-			names = append(names, p.Name(), norm, epsilon)
-		}
-	}
-	print := fingerprint(t.model, t.sum, t.test.N, settings, t.options.StepSize, names, t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
+	print := fingerprint(t.model, t.sum, t.test.N, settings, t.options.StepSize, t.asks(), t.report.Seed, t.chunk, t.devs[0].IsCUDA(), t.options.Version)
 	path := cmp.Or(t.options.State, defaultState(t.path, print))
 	var err error
 	t.state, err = openState(path, t.options.State != "", print, t.test.C*t.test.H*t.test.W, t.evaluation)
@@ -167,11 +155,12 @@ func (t *trial) openState() error {
 
 // run does the work and fills the report.
 func (t *trial) run(ctx context.Context) error {
-	err := t.on(t.devs, t.options.Workers, func(c *crew) error {
+	err := t.on(t.devs, t.options.Workers, func(c *crew) (err error) {
 		if err := t.evaluation.run(ctx, c); err != nil || !t.suspect {
 			return err
 		}
-		return t.inspect(ctx, c)
+		t.checks, err = t.suspicion().checks(ctx, c, t.evaluation)
+		return err
 	})
 	if err == ErrInterrupted && t.state == nil {
 		return lostError{}
@@ -181,7 +170,7 @@ func (t *trial) run(ctx context.Context) error {
 	}
 	t.fill(t.report, t.test.Names)
 	t.report.Evaluation.Suspicion = t.checks
-	if g, ok := t.extra["curve"]; ok {
+	if g := t.group("curve"); g >= 0 {
 		a := t.attacks[0]
 		t.report.Evaluation.Curve = t.curveOf(a.name, a.settings.Norm, t.options.Epsilons, g)
 	}
@@ -216,62 +205,4 @@ func (t *trial) write(f EvalFiles) error {
 		return writePNG(f.Grid, picture)
 	}
 	return nil
-}
-
-// judgeTest judges the model in hand on the test set, as Evaluate would. It is that of the checkpoint at path; an interrupted test of it goes
-// on where it was.
-func (p *pipeline) judgeTest(ctx context.Context, path string) (acc accuracies, err error) {
-	if err := forJudging(); err != nil {
-		return acc, err
-	}
-	err = p.inFloat32(func() (err error) {
-		acc, err = p.judgeAll(ctx, path)
-		return err
-	})
-	return acc, cmp.Or(err, p.searching(p.team.members[0].s.Device()))
-}
-
-// forJudging has cuDNN neither search, since attacks go on with what still stands, a batch of another size at each step, and it would search
-// anew for each, nor take what gives other results the next time.
-func forJudging() error { return torch.SetCuDNN(false, true) }
-
-// evalBatch is how many images are judged together: a CPU's cache holds few.
-func (p *pipeline) evalBatch() int {
-	if p.team.members[0].s.Device().IsCUDA() {
-		return p.cfg.Data.EvalBatchSize
-	}
-	return chunkSize
-}
-
-func (p *pipeline) judgeAll(ctx context.Context, path string) (accuracies, error) {
-	var groups []group
-	for _, j := range p.judges {
-		groups = append(groups, j.group())
-	}
-	e := newEvaluation(groups, p.parts.Test.Labels, p.spec.Classes, p.evalBatch(), key(p.cfg.Run.Seed, "test"))
-	e.progress, e.say = p.progress, func(line string) { p.log.Info("test: " + line) }
-	if err := p.openState(e, path); err != nil {
-		return accuracies{}, err
-	}
-	defer func() { e.state.close() }()
-	if err := p.team.crewed(p.test, func(c *crew) error { return e.run(ctx, c) }); err != nil {
-		return accuracies{}, err
-	}
-	a := e.accuracies()
-	if math.IsNaN(a.loss) {
-		return a, errNotFinite
-	}
-	e.state.remove()
-	return a, nil
-}
-
-// openState reads what an interrupted test of the checkpoint at path left.
-func (p *pipeline) openState(e *evaluation, path string) error {
-	sum, err := p.run.ModelSHA256(path)
-	if err != nil {
-		return err
-	}
-	print := fingerprint("test", sum, p.parts.SHA256, reports(p.judges), e.seed, e.chunk, p.team.members[0].s.Device().IsCUDA(), p.options.Version)
-	e.state, err = openState(defaultState(path, print), false, print, p.parts.Test.C*p.parts.Test.H*p.parts.Test.W, e)
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"rapt/adversarial"
 	torch "rapt/cgo"
 	"rapt/cgo/nn"
+	"rapt/trainer/metrics"
 )
 
 // accuracies of a model over a set, as fractions.
@@ -16,6 +17,7 @@ type accuracies struct {
 	robust map[string]float64 // by attack
 	worst  float64            // right on the clean image and under every attack
 	loss   float64            // mean cross-entropy on the clean images
+	checks []metrics.Check    // for signs that the attacks failed; nil where nobody looked
 }
 
 // chunkSize is how many images are attacked together. Small chunks stay in a CPU's cache; the result does not depend on it,

@@ -137,12 +137,15 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 		if st.admm {
 			validations += st.conf.Epochs / st.conf.UpdateEvery
 		}
-		tested := 0.0
+		tested := 0.0 // passes
 		for _, j := range p.judges {
-			tested += j.passes() / float64(p.attack.Steps)
+			tested += j.passes() * float64(p.parts.Test.N)
+		}
+		if p.suspects(st) {
+			tested += suspectPasses(p.judges[0].steps()) * float64(min(suspectImages, p.parts.Test.N))
 		}
 		s := metrics.StageTime{Stage: st.name, Epochs: st.conf.Epochs, Steps: steps, StepMS: 1e3 * t.step,
-			Seconds: t.step*float64(steps) + t.image*(float64(validations*p.parts.Validation.N)+tested*float64(p.parts.Test.N))}
+			Seconds: t.step*float64(steps) + t.image*(float64(validations*p.parts.Validation.N)+tested/float64(p.attack.Steps))}
 		out.Stages = append(out.Stages, s)
 		out.Seconds += s.Seconds
 		out.Device = t.device

@@ -1,12 +1,12 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"regexp"
 	"slices"
-	"strings"
 
 	"rapt/adversarial"
 	torch "rapt/cgo"
@@ -32,13 +32,22 @@ const (
 
 var plainPGD = regexp.MustCompile(`^pgd-[0-9]+$`)
 
-// suspects are the attacks of the checks.
-func (t *trial) suspects() ([]group, error) {
-	base, o := "pgd-20", t.options
-	if len(t.attacks) > 0 && plainPGD.MatchString(t.attacks[0].name) {
-		base = t.attacks[0].name
+// suspicion is the look for such signs beside an evaluation: of a model that is judged by attacks in images of so many pixels.
+type suspicion struct {
+	of      described
+	attacks []asked
+	options EvalOptions
+	pixels  int
+}
+
+// groups are the attacks of the checks.
+func (q suspicion) groups() ([]group, error) {
+	base, o := "pgd-20", q.options
+	if len(q.attacks) > 0 && plainPGD.MatchString(q.attacks[0].name) {
+		base = q.attacks[0].name
 	}
-	own, err := t.attackIn(base, o, t.radius())
+	radius := cmp.Or(o.Epsilon, q.of.attack.Epsilon)
+	own, err := q.of.attackIn(base, o, radius)
 	if err != nil {
 		return nil, err
 	}
@@ -47,13 +56,13 @@ func (t *trial) suspects() ([]group, error) {
 		return nil, &InputError{fmt.Errorf("--suspicion looks at Linf and L2 alone: leave it out with L1")}
 	}
 	names := []string{"fgsm"}
-	if t.boxed() < 0 {
+	if q.boxed() < 0 {
 		names = append(names, fmt.Sprintf("square-%d", suspectQuery))
 	}
 	o.StepSize, o.Restarts = 0, 0
 	others := group{name: otherAttacks, parts: own.parts, apart: true, limit: suspectImages}
 	for _, name := range append(names, fmt.Sprintf("pgd-%d", suspectMore*own.steps())) {
-		a, err := t.attackIn(name, o, t.radius())
+		a, err := q.of.attackIn(name, o, radius)
 		if err != nil {
 			return nil, err
 		}
@@ -61,32 +70,26 @@ func (t *trial) suspects() ([]group, error) {
 	}
 	everywhere := 1.0
 	if norm == adversarial.L2 {
-		everywhere = math.Sqrt(float64(t.test.C * t.test.H * t.test.W))
+		everywhere = math.Sqrt(float64(q.pixels))
 	}
-	far, err := t.attackIn("pgd-100", o, everywhere)
+	far, err := q.of.attackIn("pgd-100", o, everywhere)
 	return []group{others, {name: farAttack, parts: far.parts, apart: true, limit: suspectImages}}, err
 }
 
-// radius of the attacks.
-func (t *trial) radius() float64 {
-	if t.options.Epsilon > 0 {
-		return t.options.Epsilon
-	}
-	return t.attack.Epsilon
+// suspectPasses are the network's passes on an image that stands the checks, beside an attack of so many steps, for estimates.
+func suspectPasses(steps int) float64 {
+	return float64((1+suspectMore)*steps + 1 + suspectQuery/3 + 100)
 }
 
 // boxed is the set among the attacks that ends in the black-box attack square, -1 where there is none.
-func (t *trial) boxed() int {
-	return slices.IndexFunc(t.attacks, func(a asked) bool {
-		return strings.HasPrefix(a.name, "autoattack") && a.parts[len(a.parts)-1].Name() == "square"
-	})
+func (q suspicion) boxed() int {
+	return slices.IndexFunc(q.attacks, func(a asked) bool { return a.isAutoAttack() && a.parts[len(a.parts)-1].Name() == "square" })
 }
 
 // judged are the checks that go by what attacks broke.
-func (t *trial) judged() []metrics.Check {
-	g := t.extra[otherAttacks]
-	after := t.after(g)
-	looked := t.looked(g)
+func (q suspicion) judged(e *evaluation) []metrics.Check {
+	g := e.group(otherAttacks)
+	after, looked := e.after(g), len(e.standing(g, 0))
 	base := after[0].Attack
 	check := func(name string, a metrics.After, images int, most float64, means string) metrics.Check {
 		c := metrics.Check{Check: name, Fine: float64(a.Broken) <= most*float64(images)}
@@ -97,26 +100,23 @@ func (t *trial) judged() []metrics.Check {
 		return c
 	}
 	out := []metrics.Check{check("one step", after[1], looked, tolerated, base+" should find what a single step finds: its gradients mislead")}
-	if box := t.boxed(); box >= 0 {
-		list := t.after(box)
+	if box := q.boxed(); box >= 0 {
+		list := e.after(box)
 		last := list[len(list)-1]
-		out = append(out, check("black box", last, len(t.labels), toleratedBox, "an attack without gradients should find nothing that those with gradients miss"))
+		out = append(out, check("black box", last, len(e.labels), toleratedBox, "an attack without gradients should find nothing that those with gradients miss"))
 	} else {
-		out = append(out, check("black box", after[2], looked, tolerated, "an attack without gradients should find little that "+base+" misses: give --attacks autoattack"))
+		out = append(out, check("black box", after[2], looked, tolerated, "an attack without gradients should find little that "+base+" misses: judge the model by autoattack"))
 	}
 	more := after[len(after)-1]
 	out = append(out, check("more steps", more, looked, tolerated, base+" has not converged, and its accuracy is too high: take more steps, or autoattack"))
-	return append(out, t.farCheck())
+	return append(out, farCheck(e))
 }
 
-// looked is how many images the group attacked first.
-func (t *trial) looked(g int) int { return len(t.standing(g, 0)) }
-
 // farCheck is on the attack that may go anywhere, which must find an image of another class.
-func (t *trial) farCheck() metrics.Check {
-	g := t.extra[farAttack]
-	all, left := t.looked(g), len(t.standing(g, 1))
-	_, epsilon := t.groups[g].parts[0].Ball()
+func farCheck(e *evaluation) metrics.Check {
+	g := e.group(farAttack)
+	all, left := len(e.standing(g, 0)), len(e.standing(g, 1))
+	_, epsilon := e.groups[g].parts[0].Ball()
 	c := metrics.Check{Check: "any image", Fine: float64(left) <= toleratedFar*float64(all),
 		Why: fmt.Sprintf("with epsilon %.4g, which allows any image, %d of %d stand", epsilon, left, all)}
 	if !c.Fine {
@@ -125,23 +125,21 @@ func (t *trial) farCheck() metrics.Check {
 	return c
 }
 
-// inspect makes the checks, also those on the network's outputs and gradients, which need no attack.
-func (t *trial) inspect(ctx context.Context, c *crew) error {
-	t.checks = t.judged()
-	ids := t.standing(t.extra[otherAttacks], 0)
+// checks are all of them, those on the network's outputs and gradients too, which need no attack, once the evaluation has been run.
+func (q suspicion) checks(ctx context.Context, c *crew, e *evaluation) ([]metrics.Check, error) {
+	ids := e.standing(e.group(otherAttacks), 0)
 	if len(ids) == 0 {
-		return nil
+		return q.judged(e), nil
 	}
 	var total outputs
-	err := c.spread(ctx, chunked(ids, t.chunk), func(_ context.Context, w *worker, ids []int64) (func() error, error) {
-		o, err := t.outputs(w, ids)
+	err := c.spread(ctx, chunked(ids, e.chunk), func(_ context.Context, w *worker, ids []int64) (func() error, error) {
+		o, err := e.outputs(w, ids)
 		return func() error {
 			total.add(o)
 			return nil
 		}, err
 	})
-	t.checks = append(t.checks, total.checks()...)
-	return err
+	return append(q.judged(e), total.checks()...), err
 }
 
 // outputs is what the network's logits and gradients look like.
@@ -156,7 +154,7 @@ func (o *outputs) add(p outputs) {
 	o.notProbability, o.notLog = o.notProbability+p.notProbability, o.notLog+p.notLog
 }
 
-func (t *trial) outputs(w *worker, ids []int64) (o outputs, err error) {
+func (e *evaluation) outputs(w *worker, ids []int64) (o outputs, err error) {
 	x, y := w.batch(w.data, ids)
 	x = x.Detach().RequiresGrad_(true)
 	z := w.model.Forward(x, nn.Eval)
@@ -178,7 +176,7 @@ func (t *trial) outputs(w *worker, ids []int64) (o outputs, err error) {
 		if n == 0 {
 			o.flat++
 		}
-		o.look(first[k*t.classes:(k+1)*t.classes], again[k*t.classes:(k+1)*t.classes])
+		o.look(first[k*e.classes:(k+1)*e.classes], again[k*e.classes:(k+1)*e.classes])
 	}
 	return o, nil
 }

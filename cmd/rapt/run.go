@@ -149,6 +149,7 @@ func (a *app) showRun(report *metrics.Report, folder string, whole bool) {
 	describe(a.out, report, "")
 	metrics.Table(a.out, report)
 	metrics.ReductionLines(a.out, report)
+	metrics.DoubtLines(a.out, report)
 	metrics.ADMMTable(a.out, report)
 	if len(report.Sparsity.Layers) > 0 {
 		metrics.SparsityTable(a.out, report.Sparsity)

@@ -168,5 +168,6 @@ type Evaluate struct {
 	Attacks   []string `yaml:"attacks"`   // pgd-40, apgd-ce, autoattack and so on, in adversary.norm; see docs/evaluation.md
 	StepSize  Number   `yaml:"step_size"` // 0: adversary.step_size for the adversary's own attack, else 2.5*epsilon/steps
 	Epsilon   Number   `yaml:"epsilon"`   // 0: adversary.epsilon
+	Suspicion bool     `yaml:"suspicion"` // look for signs that the attacks failed on the run's last model; default true
 	Baselines []string `yaml:"baselines"` // natural, one_shot, gradual, scratch, mask and lottery: further rows of the final table
 }

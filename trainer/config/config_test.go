@@ -66,7 +66,7 @@ func TestDefaultsForMNIST(t *testing.T) {
 			Prune:     Prune{SparsityType: "irregular", RoundTo: 1},
 			Pretrain:  pretrain, ADMM: admm, Retrain: stage, Compact: stage,
 			Quantize: Quantize{Levels: "equal", EndsLast: true}, QuantizeADMM: levels, QuantizeRetrain: stage,
-			Evaluate: Evaluate{Attacks: []string{"pgd-40"}},
+			Evaluate: Evaluate{Attacks: []string{"pgd-40"}, Suspicion: true},
 		}
 		got := parse(t, "data: {dataset: "+dataset+"}\nmodel: {arch: lenet}\npretrain: {epochs: 1}\n")
 		assert.Equal(t, want, public(got))

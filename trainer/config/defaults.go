@@ -125,6 +125,7 @@ func (c *Config) complete() {
 	c.completeQuantize(usual)
 
 	fill(c, "evaluate.attacks", &c.Evaluate.Attacks, []string{usual.attack})
+	fill(c, "evaluate.suspicion", &c.Evaluate.Suspicion, true)
 }
 
 func (c *Config) completeAdversary(usual preset) {

@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"fmt"
+	"io"
 	"math"
 
 	"gonum.org/v1/gonum/stat/distuv"
@@ -89,4 +91,23 @@ type Check struct {
 	Check string `json:"check"`
 	Fine  bool   `json:"fine"`
 	Why   string `json:"why"`
+}
+
+// Doubts are the signs that the attacks failed on the run's last model, where there are any.
+func (r *Report) Doubts() (out []Check) {
+	if n := len(r.Stages); n > 0 {
+		for _, c := range r.Stages[n-1].Suspicion {
+			if !c.Fine {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// DoubtLines say why the robust accuracy that a run ends with may be too high; nothing where there is no sign of it.
+func DoubtLines(w io.Writer, r *Report) {
+	for _, c := range r.Doubts() {
+		fmt.Fprintf(w, "the robust accuracy of %s may be too high: %s\n", r.Stages[len(r.Stages)-1].Stage, c.Why)
+	}
 }

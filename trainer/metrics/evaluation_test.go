@@ -53,3 +53,12 @@ func TestComparisonTable(t *testing.T) {
 	assert.Regexp(t, `\(clean\) +\| 90\.00 \| 80\.00 \|`, out.String())
 	assert.Regexp(t, `2 +\| 60\.00 \| 20\.00 \|`, out.String())
 }
+
+func TestDoubts(t *testing.T) {
+	r := &Report{Stages: []StageResult{{Stage: "admm", Suspicion: []Check{{Check: "one step", Why: "of another model"}}},
+		{Stage: "retrain", Suspicion: []Check{{Check: "one step", Fine: true, Why: "fgsm breaks none"}, {Check: "black box", Why: "square breaks 23 of 200"}}}}}
+	var out bytes.Buffer
+	DoubtLines(&out, r)
+	assert.Equal(t, "the robust accuracy of retrain may be too high: square breaks 23 of 200\n", out.String())
+	assert.Empty(t, (&Report{}).Doubts())
+}

@@ -85,6 +85,8 @@ type StageResult struct {
 	// Of stages after channels were taken out: the smaller network's size, and of the first what that made of the whole one.
 	Parameters int64      `json:"parameters,omitempty"`
 	Reduction  *Reduction `json:"reduction,omitempty"`
+
+	Suspicion []Check `json:"suspicion,omitempty"` // of the run's last model, where one was looked for
 }
 
 // Accuracies of a model on the test set.

@@ -96,6 +96,10 @@ func TestPage(t *testing.T) {
 		"What pruning costs", "How near ADMM came", "if pruned then", ">one_shot<", "rapt v2"} {
 		assert.Contains(t, text, want)
 	}
+	assert.NotContains(t, text, "may be too high")
+	doubtful := ended()
+	doubtful.Stages[2].Suspicion = []metrics.Check{{Check: "black box", Why: "square breaks 23 of 200 images"}}
+	assert.Contains(t, page(t, write(t, "doubtful", doubtful)), "The robust accuracy may be too high:</b> square breaks 23 of 200 images.")
 	assert.NotContains(t, text, "<b>&c", "names are no HTML")
 	assert.NotRegexp(t, `(src|href)="|url\(|<script|@import|<link`, text, "nothing is fetched or run")
 	assert.Less(t, strings.Index(text, "<th>pgd-40 %</th>"), strings.Index(text, "<th>pgd-100 %</th>"))
