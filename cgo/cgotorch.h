@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-#define CT_ABI 8
+#define CT_ABI 9
 
 typedef void *ct_tensor;    /* at::Tensor*    */
 typedef void *ct_generator; /* at::Generator* */
@@ -186,6 +186,11 @@ char *ct_admm_grad_(const ct_tensor *g, const ct_tensor *w, const ct_tensor *z, 
 /* One projected-gradient step of x, in place: ascend along grad, back into the eps-ball round x0 and into [lo, hi].
  * norm 0 = Linf (sign step), 1 = L2 (normalised step, per sample). */
 char *ct_pgd_step_(ct_tensor x, ct_tensor grad, ct_tensor x0, double step, double eps, int norm, double lo, double hi);
+
+/* ---- TorchScript ---------------------------------------------------------------------------- */
+/* The bytes of a module on the CPU with these tensors under their dotted names and the methods of source; ct_free_string frees them. */
+char *ct_script(const char *source, const char *const *names, const ct_tensor *ts, const int *buffers, int64_t n, const char *metadata, char **out, int64_t *bytes);
+char *ct_script_run(const void *data, int64_t bytes, ct_tensor x, ct_tensor *out); /* forward(x) of such a module */
 
 #ifdef __cplusplus
 }

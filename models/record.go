@@ -11,6 +11,7 @@ type Recording struct {
 	Images torch.Tensor            // [1, C, H, W]
 	Logits torch.Tensor            // [1, classes]
 	Names  map[torch.Tensor]string // of the state dict, and of data.mean and data.std where pixels are normalised
+	State  []torch.Named           // the same, in the state dict's order
 }
 
 // Record calls f with what m does in evaluation mode with one image. The recording's tensors are gone after it.
@@ -21,10 +22,13 @@ func Record(m *Model, f func(Recording) error) (err error) {
 			r := Recording{Images: s.Zeros(1, m.Input[0], m.Input[1], m.Input[2]), Names: map[torch.Tensor]string{}}
 			r.Steps = s.Tape(func() { r.Logits = m.Forward(r.Images, nn.Eval) })
 			for _, e := range m.State {
-				r.Names[*e.Tensor] = e.Name
+				r.State = append(r.State, torch.Named{Name: e.Name, Tensor: *e.Tensor, Buffer: e.Buffer})
 			}
 			if m.mean.Defined() {
-				r.Names[m.mean], r.Names[m.std] = "data.mean", "data.std"
+				r.State = append(r.State, torch.Named{Name: "data.mean", Tensor: m.mean, Buffer: true}, torch.Named{Name: "data.std", Tensor: m.std, Buffer: true})
+			}
+			for _, e := range r.State {
+				r.Names[e.Tensor] = e.Name
 			}
 			if err = s.Err(); err == nil {
 				err = f(r)

@@ -8,6 +8,7 @@ attack is PyTorch's own autograd. Needs python3 with torch and numpy only.
     scripts/pytorch_check.py RUN/checkpoints/retrain/best.safetensors --data DIR
 
 DIR holds t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, gzip (.gz) or plain.
+A network that is not among those goes as TorchScript, which `rapt export CHECKPOINT --out model.pt` writes: then model.pt is the checkpoint.
 For other data sets give a file of `rapt predict CHECKPOINT --images --out FILE`
 instead, which holds the test images.
 Epsilon, step size, number of steps and normalisation are the checkpoint's own
@@ -149,6 +150,12 @@ def own(module, state):
 
 def load(path, arch=None, module=None):
     """Returns the checkpoint's model in evaluation mode, its metadata and the state dict."""
+    if path.endswith((".pt", ".pth")):
+        extra = {"metadata.json": ""}
+        model = torch.jit.load(path, _extra_files=extra)  # normalises by itself
+        for q in model.parameters():
+            q.requires_grad_(False)
+        return model, json.loads(extra["metadata.json"]), model.state_dict()
     state, meta = read_safetensors(path)
     if module:
         return own(module, state).eval().requires_grad_(False), meta, state

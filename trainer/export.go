@@ -1,25 +1,38 @@
 package trainer
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
+	"path/filepath"
+	"strings"
 
 	torch "rapt/cgo"
+	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/onnx"
+	"rapt/torchscript"
 	"rapt/trainer/checkpoint"
 	"rapt/trainer/metrics"
 )
 
 // ExportOptions of Export.
 type ExportOptions struct {
-	Path, Out string // a run's folder or a checkpoint file, and the ONNX file to write
+	Path, Out string // a run's folder or a checkpoint file, and the file to write
 	Version   string
 }
 
-// Export writes a checkpoint as an ONNX model: images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]. Normalising is part of
-// it, and the checkpoint's metadata are. Of a quantised weight the file holds the codes.
+// format is what the file's name asks for.
+func (o ExportOptions) format() string {
+	if end := strings.ToLower(filepath.Ext(o.Out)); end == ".pt" || end == ".pth" {
+		return "torchscript"
+	}
+	return "onnx"
+}
+
+// Export writes a checkpoint as TorchScript where the file's name ends in .pt or .pth, else as an ONNX model: images, [N, C, H, W] with pixels in [0, 1], to logits,
+// [N, classes]. Normalising is part of it, and the checkpoint's metadata are. Of a quantised weight an ONNX file holds the codes, a TorchScript file the numbers.
 func Export(o ExportOptions) (*metrics.Export, error) {
 	m, err := openFile(o.Path)
 	if err != nil {
@@ -31,14 +44,14 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 	if name := notFiniteIn(m.file); name != "" {
 		return nil, fmt.Errorf("%s: %s is not finite: nothing is written", m.path, name)
 	}
-	meta := maps.Clone(m.file.Metadata)
-	delete(meta, "format") // PyTorch's
-	out := &metrics.Export{Schema: 1, Checkpoint: m.path, Out: o.Out, Dataset: m.dataset, Arch: m.spec.Arch, Width: m.spec.Width}
+	out := &metrics.Export{Schema: 1, Checkpoint: m.path, Out: o.Out, Format: o.format(), Dataset: m.dataset, Arch: m.spec.Arch, Width: m.spec.Width}
 	codes, err := m.codes()
 	if err != nil {
 		return nil, err
 	}
-	out.Quantized = len(codes)
+	if out.Format == "onnx" {
+		out.Quantized = len(codes)
+	}
 	var data []byte
 	err = gather([]torch.Device{torch.CPU}, 1, m.build, func(t *team) error {
 		if err := t.load(m.path, m.file); err != nil {
@@ -47,6 +60,12 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 		model := t.members[0].model
 		out.Input, out.Classes, out.Parameters = model.Input, model.Spec.Classes, model.Parameters()
 		return models.Record(model, func(r models.Recording) (err error) {
+			if out.Format == "torchscript" {
+				data, err = m.script(t.members[0], r)
+				return err
+			}
+			meta := maps.Clone(m.file.Metadata)
+			delete(meta, "format") // PyTorch's
 			g := onnx.Model{Name: m.spec.Arch, Version: o.Version, Metadata: meta, Steps: r.Steps, Images: r.Images, Logits: r.Logits, Names: r.Names, Codes: codes}
 			data, err = onnx.Write(g)
 			return err
@@ -60,6 +79,25 @@ func Export(o ExportOptions) (*metrics.Export, error) {
 		_, err := w.Write(data)
 		return err
 	})
+}
+
+// script is what the member's model was recorded to do as a TorchScript file, which is read again and compared with the model on images of noise.
+func (o *opened) script(m *member, r models.Recording) ([]byte, error) {
+	data, err := torchscript.Write(m.s, torchscript.Model{Metadata: o.file.Metadata, Steps: r.Steps, Images: r.Images, Logits: r.Logits, State: r.State})
+	if err != nil {
+		return nil, err
+	}
+	in := m.model.Input
+	x := m.s.Empty(torch.Float32, 4, in[0], in[1], in[2]).Uniform_(m.s.NewGenerator(1), 0, 1)
+	want, err := m.model.Forward(x, nn.Eval).Float32s()
+	if err != nil {
+		return nil, err
+	}
+	got, err := m.s.RunScript(data, x).Float32s()
+	if err = cmp.Or(m.s.Err(), err); err == nil {
+		err = equalLogits(&metrics.Reduction{}, want, got, make([]uint16, 4))
+	}
+	return data, err
 }
 
 // codes are those of the checkpoint's quantised weights.

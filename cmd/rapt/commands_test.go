@@ -72,7 +72,7 @@ func TestUsageErrorsExitTwoWithOneSentence(t *testing.T) {
 		{"compact " + truncated, []string{"compact needs --out FILE, the file to write the smaller model to"}},
 		{"compact " + truncated + " --out " + empty, []string{"is a folder, and a file is needed"}},
 		{"compact " + truncated + " --out " + empty + "/small", []string{truncated, "truncated"}},
-		{"export " + truncated, []string{"export needs --out FILE, the file to write the ONNX model to"}},
+		{"export " + truncated, []string{"export needs --out FILE, the file to write the model to"}},
 		{"export " + truncated + " --out " + empty + "/model.onnx", []string{truncated, "truncated"}},
 		{"run", []string{"run needs a CONFIG"}},
 		{"run " + empty + "/none.yaml", []string{empty + "/none.yaml: the config cannot be read"}},

@@ -12,15 +12,16 @@ func (a *app) exportCommand() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "export RUN|CHECKPOINT --out FILE",
-		Short: "Write a model as ONNX, for the runtimes of devices",
-		Long: `Writes the network as an ONNX model (opset 13): images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. It computes in float32; of quantised
-weights the file holds a byte each. Where pixels are normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small.
-A FILE that is there is replaced.`,
+		Short: "Write a model as ONNX, for the runtimes of devices, or as TorchScript",
+		Long: `Writes the network as an ONNX model (opset 13), or, where FILE ends in .pt or .pth, as TorchScript, which torch.jit.load reads in Python and torch::jit::load in C++:
+images, [N, C, H, W] with pixels in [0, 1], to logits, [N, classes]; N is open. It computes in float32; of quantised weights an ONNX file holds a byte each.
+Where pixels are normalised that is part of the model. No data set is needed. rapt compact first makes a pruned network small. A FILE that is there is replaced.`,
 		Example: `  rapt export runs/mnist --out mnist.onnx
-  rapt compact runs/mnist-filter --out small.safetensors && rapt export small.safetensors --out small.onnx`,
+  rapt compact runs/mnist-filter --out small.safetensors && rapt export small.safetensors --out small.onnx
+  rapt export runs/mnist --out mnist.pt`,
 		Args: positional("RUN or CHECKPOINT"),
 		RunE: a.body(func(_ *cobra.Command, args []string) error {
-			if err := checkOut("export", "the ONNX model", &out); err != nil {
+			if err := checkOut("export", "the model", &out); err != nil {
 				return err
 			}
 			e, err := trainer.Export(trainer.ExportOptions{Path: args[0], Out: out, Version: version})

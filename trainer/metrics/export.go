@@ -5,6 +5,7 @@ type Export struct {
 	Schema     int      `json:"schema"` // 1
 	Checkpoint string   `json:"checkpoint"`
 	Out        string   `json:"out"`
+	Format     string   `json:"format"` // onnx or torchscript
 	Dataset    string   `json:"dataset"`
 	Arch       string   `json:"arch"`
 	Width      int      `json:"width"`

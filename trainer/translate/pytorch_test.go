@@ -41,6 +41,7 @@ func TestPyTorch(t *testing.T) {
 				near(t, s.FromFloat32(want.Logits, 2, 5), m.Forward(x, nn.Eval), 2e-6, name)
 				near(t, s.FromFloat32(want.Logits, 2, 5), m.Forward(x, nn.Mode{Folded: nn.Fold(m.Module)}), 2e-6, name)
 			})
+			s.NoGrad(func() { near(t, s.FromFloat32(want.Logits, 2, 5), s.RunScript(scripted(t, s, m), x), 2e-6, name) })
 			again := built(t, s, exported(t, m))
 			s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), again.Forward(x, nn.Eval), 1e-6, name) })
 			if assert.Equal(t, c.wired, len(models.Wiring(m)) > 0, name) && c.wired {

@@ -17,6 +17,7 @@ import (
 	"rapt/models"
 	"rapt/models/modelstest"
 	"rapt/onnx"
+	"rapt/torchscript"
 	"rapt/trainer/translate"
 )
 
@@ -38,6 +39,16 @@ func exported(t *testing.T, m *models.Model) string {
 		return os.WriteFile(path, data, 0o644)
 	}))
 	return path
+}
+
+// scripted is a network's TorchScript file as rapt export writes it.
+func scripted(t *testing.T, s *torch.Session, m *models.Model) (data []byte) {
+	t.Helper()
+	require.NoError(t, models.Record(m, func(r models.Recording) (err error) {
+		data, err = torchscript.Write(s, torchscript.Model{Steps: r.Steps, Images: r.Images, Logits: r.Logits, State: r.State})
+		return err
+	}))
+	return data
 }
 
 // built is the network that a file holds, with its tensors.

@@ -1,0 +1,106 @@
+package torchscript_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	torch "rapt/cgo"
+	"rapt/cgo/nn"
+	"rapt/models"
+	"rapt/models/modelstest"
+	"rapt/torchscript"
+)
+
+func written(s *torch.Session, m *models.Model) (data []byte, err error) {
+	err = models.Record(m, func(r models.Recording) (err error) {
+		data, err = torchscript.Write(s, torchscript.Model{Metadata: map[string]string{"arch": "net"}, Steps: r.Steps, Images: r.Images, Logits: r.Logits, State: r.State})
+		return err
+	})
+	return data, err
+}
+
+// libtorch's own reading of every kind of network's file computes what the network does, for batches of another size than the one that was recorded.
+func TestEveryKindOfNetwork(t *testing.T) {
+	small := [3]int64{3, 8, 8}
+	for _, sp := range []models.Spec{
+		{Arch: "lenet_adv", Width: 2},
+		{Arch: "lenet_bn"},
+		{Arch: "lenet", Input: [3]int64{3, 32, 32}},
+		{Arch: "vgg16_ori_adv", Width: 1},
+		{Arch: "resnet18_1by16", Mean: []float64{0.4, 0.5, 0.6}, Std: []float64{0.2, 0.25, 0.3}},
+		{Arch: "resnet18_adv", Width: 1, Channels: map[string]int64{"layer1.0.conv1": 3}},
+		{Arch: "preact_resnet18", Input: small},
+		{Arch: "wrn_28_4", Input: small},
+		{Arch: "resnext29_2x64d", Input: small},
+		{Arch: "dpn26", Input: small},
+		{Arch: "senet18", Input: small},
+		{Arch: "googlenet", Input: small},
+		{Arch: "densenet_cifar", Input: small},
+		{Arch: "pnasneta", Input: small},
+		{Arch: "mobilenetv2", Input: small},
+		{Arch: "shufflenetg2", Input: small},
+		{Arch: "shufflenetv2_0.5", Input: small},
+	} {
+		sp.Classes = 7
+		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+			m, err := models.New(s, sp, nil)
+			require.NoError(t, err)
+			require.NoError(t, modelstest.Fill(s, m))
+			live := s.Live()
+			file, err := written(s, m)
+			require.NoError(t, err, sp.Arch)
+			require.Equal(t, live, s.Live())
+			s.NoGrad(func() {
+				x := modelstest.Input(s, m, 3)
+				want, got := m.Forward(x, nn.Eval), s.RunScript(file, x)
+				require.NoError(t, s.Err(), sp.Arch)
+				require.Equal(t, want.Shape(), got.Shape(), sp.Arch)
+				off, err := got.Sub(want).Abs().Max().Item()
+				require.NoError(t, err)
+				size, err := want.Abs().Max().Item()
+				require.NoError(t, err)
+				require.LessOrEqual(t, off, 1e-5*size, sp.Arch) // libtorch's own kernels
+			})
+			return nil
+		}))
+	}
+}
+
+// What cannot be written is refused, and names the operation.
+func TestRefused(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		x := s.Ones(1, 2)
+		y := x.Exp()
+		_, err := torchscript.Write(s, torchscript.Model{Images: x, Logits: y})
+		assert.ErrorContains(t, err, "the logits are made by an operation that cannot be written as TorchScript")
+		_, err = torchscript.Write(s, torchscript.Model{Images: x, Logits: y, Steps: []torch.Step{{Op: "Exp", In: []torch.Tensor{x}, Out: y}}})
+		assert.ErrorContains(t, err, "the network uses Exp, which cannot be written as TorchScript")
+		_, err = torchscript.Write(s, torchscript.Model{Images: x, Logits: y, Steps: []torch.Step{{Op: "Relu", In: []torch.Tensor{s.Ones(1)}, Out: y}}})
+		assert.ErrorContains(t, err, "an input of Relu was made by an operation that cannot be written as TorchScript")
+		return nil
+	}))
+}
+
+// Names need be no identifiers; one that is a tensor's and a part's is refused.
+func TestNames(t *testing.T) {
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		x, bias := s.Ones(1, 2), s.Full(3, torch.Float32, 2)
+		y := x.Add(bias)
+		steps := []torch.Step{{Op: "Add", In: []torch.Tensor{x, bias}, Out: y}}
+		for _, name := range []string{"bias", "0.1.bias", "onnx::Add_12", "a b.c'd/e:0", "forward_", "x1", "images"} {
+			file, err := torchscript.Write(s, torchscript.Model{Images: x, Logits: y, Steps: steps, State: []torch.Named{{Name: name, Tensor: bias}}})
+			require.NoError(t, err, name)
+			got, err := s.RunScript(file, x).Float32s()
+			require.NoError(t, errors.Join(s.Err(), err), name)
+			assert.Equal(t, []float32{4, 4}, got, name)
+		}
+		_, err := torchscript.Write(s, torchscript.Model{Images: x, Logits: y, Steps: steps, State: []torch.Named{{Name: "a", Tensor: bias}, {Name: "a.b", Tensor: x}}})
+		assert.ErrorContains(t, err, "a tensor and a part of the network both have the name a")
+		_, err = torchscript.Write(s, torchscript.Model{Images: x, Logits: y, Steps: steps, State: []torch.Named{{Name: `a"b`, Tensor: bias}}})
+		assert.ErrorContains(t, err, `the tensor "a\"b" cannot be written as TorchScript, which has no quotes, backslashes and control characters in names`)
+		return nil
+	}))
+}
