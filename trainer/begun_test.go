@@ -91,3 +91,35 @@ func TestAPlanTakesNoLargerBatchThanThereAreImages(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, whole.Memory, p.Memory)
 }
+
+// A folder that lacks a run's config, or holds a checkpoint of another stage in a stage's place, is left as it is.
+func TestAFolderThatWasMeddledWith(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=1")
+	run(t, cfg)
+	require.NoError(t, os.Remove(filepath.Join(folder(cfg), "DONE")))
+	refused := func(why string) {
+		t.Helper()
+		before := all(t, folder(cfg))
+		_, err := trainer.Run(t.Context(), cfg, trainer.Quiet())
+		require.True(t, isInput(err), "%v", err)
+		assert.ErrorContains(t, err, why)
+		after := all(t, folder(cfg))
+		for _, changes := range []string{"env.json", "log.txt"} { // which say that somebody tried
+			delete(before, filepath.Join(folder(cfg), changes))
+			delete(after, filepath.Join(folder(cfg), changes))
+		}
+		assert.Equal(t, before, after)
+	}
+	text, err := os.ReadFile(filepath.Join(folder(cfg), "config.yaml"))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(folder(cfg), "config.yaml")))
+	refused("holds a run, but not its config.yaml")
+	require.NoError(t, os.WriteFile(filepath.Join(folder(cfg), "config.yaml"), text, 0o600))
+	for _, end := range []string{".safetensors", ".json", ".state.safetensors"} {
+		from := filepath.Join(folder(cfg), "checkpoints", "pretrain", "last"+end)
+		b, err := os.ReadFile(from)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(folder(cfg), "checkpoints", "retrain", "last"+end), b, 0o600))
+	}
+	refused("is of stage pretrain: put back the run's own")
+}

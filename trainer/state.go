@@ -36,6 +36,9 @@ func (p *pipeline) resumePoint(st *stage) (int64, error) {
 	if err := json.Unmarshal(info, &st.saved); err != nil {
 		return 0, &InputError{fmt.Errorf("%s: its .json is not what rapt wrote: %w", p.run.CheckpointPath(st.name, "last"), err)}
 	}
+	if st.saved.Stage != st.name {
+		return 0, &InputError{fmt.Errorf("%s is of stage %s: put back the run's own", p.run.CheckpointPath(st.name, "last"), st.saved.Stage)}
+	}
 	if was, now := st.saved.EpochSteps, p.stepsPerEpoch(); was != 0 && was != now {
 		return 0, p.cfg.Errorf("run.device", "%s was trained in %d steps an epoch, and on what run.device is now they would be %d, since a last batch must have two images for each GPU or worker: as many as before are needed",
 			p.run.Dir, was, now)
