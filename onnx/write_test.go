@@ -29,25 +29,7 @@ func writtenWith(m *models.Model, codes map[string]onnx.Codes) (data []byte, err
 
 // The file of every kind of network says what the network computes, for batches of another size than the one that was recorded.
 func TestEveryKindOfNetwork(t *testing.T) {
-	for _, sp := range []models.Spec{
-		{Arch: "lenet_adv", Width: 2},
-		{Arch: "lenet_bn"},
-		{Arch: "lenet", Input: [3]int64{3, 32, 32}},
-		{Arch: "vgg16_ori_adv", Width: 1},
-		{Arch: "resnet18_1by16", Mean: []float64{0.4, 0.5, 0.6}, Std: []float64{0.2, 0.25, 0.3}},
-		{Arch: "resnet18_adv", Width: 1, Channels: map[string]int64{"layer1.0.conv1": 3}},
-		{Arch: "preact_resnet18", Input: [3]int64{3, 8, 8}},
-		{Arch: "wrn_28_4", Input: [3]int64{3, 8, 8}},
-		{Arch: "resnext29_2x64d", Input: [3]int64{3, 8, 8}},
-		{Arch: "dpn26", Input: [3]int64{3, 8, 8}},
-		{Arch: "senet18", Input: [3]int64{3, 8, 8}},
-		{Arch: "googlenet", Input: [3]int64{3, 8, 8}},
-		{Arch: "densenet_cifar", Input: [3]int64{3, 8, 8}},
-		{Arch: "pnasneta", Input: [3]int64{3, 8, 8}},
-		{Arch: "mobilenetv2", Input: [3]int64{3, 8, 8}},
-		{Arch: "shufflenetg2", Input: [3]int64{3, 8, 8}},
-		{Arch: "shufflenetv2_0.5", Input: [3]int64{3, 8, 8}},
-	} {
+	for _, sp := range modelstest.EveryKind {
 		sp.Classes = 7
 		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
 			m, err := models.New(s, sp, nil)

@@ -24,26 +24,7 @@ func written(s *torch.Session, m *models.Model) (data []byte, err error) {
 
 // libtorch's own reading of every kind of network's file computes what the network does, for batches of another size than the one that was recorded.
 func TestEveryKindOfNetwork(t *testing.T) {
-	small := [3]int64{3, 8, 8}
-	for _, sp := range []models.Spec{
-		{Arch: "lenet_adv", Width: 2},
-		{Arch: "lenet_bn"},
-		{Arch: "lenet", Input: [3]int64{3, 32, 32}},
-		{Arch: "vgg16_ori_adv", Width: 1},
-		{Arch: "resnet18_1by16", Mean: []float64{0.4, 0.5, 0.6}, Std: []float64{0.2, 0.25, 0.3}},
-		{Arch: "resnet18_adv", Width: 1, Channels: map[string]int64{"layer1.0.conv1": 3}},
-		{Arch: "preact_resnet18", Input: small},
-		{Arch: "wrn_28_4", Input: small},
-		{Arch: "resnext29_2x64d", Input: small},
-		{Arch: "dpn26", Input: small},
-		{Arch: "senet18", Input: small},
-		{Arch: "googlenet", Input: small},
-		{Arch: "densenet_cifar", Input: small},
-		{Arch: "pnasneta", Input: small},
-		{Arch: "mobilenetv2", Input: small},
-		{Arch: "shufflenetg2", Input: small},
-		{Arch: "shufflenetv2_0.5", Input: small},
-	} {
+	for _, sp := range modelstest.EveryKind {
 		sp.Classes = 7
 		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
 			m, err := models.New(s, sp, nil)

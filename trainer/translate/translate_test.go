@@ -88,32 +88,10 @@ func near(t *testing.T, want, got torch.Tensor, tolerance float64, msg ...any) {
 	require.LessOrEqual(t, off, tolerance*size, msg...)
 }
 
-// everyKind are networks of every operation, on the smallest images that they take.
-var everyKind = []models.Spec{
-	{Arch: "lenet_adv", Width: 2},
-	{Arch: "lenet_bn"},
-	{Arch: "lenet", Input: [3]int64{3, 32, 32}},
-	{Arch: "vgg16_adv", Width: 1},
-	{Arch: "resnet18_1by16", Mean: []float64{0.4, 0.5, 0.6}, Std: []float64{0.2, 0.25, 0.3}},
-	{Arch: "resnet18_adv", Width: 1},
-	{Arch: "preact_resnet18", Input: [3]int64{3, 8, 8}},
-	{Arch: "wrn_28_4", Input: [3]int64{3, 8, 8}},
-	{Arch: "resnext29_2x64d", Input: [3]int64{3, 8, 8}},
-	{Arch: "dpn26", Input: [3]int64{3, 8, 8}},
-	{Arch: "senet18", Input: [3]int64{3, 8, 8}},
-	{Arch: "googlenet", Input: [3]int64{3, 8, 8}},
-	{Arch: "densenet_cifar", Input: [3]int64{3, 8, 8}},
-	{Arch: "pnasneta", Input: [3]int64{3, 8, 8}},
-	{Arch: "mobilenet", Input: [3]int64{3, 8, 8}},
-	{Arch: "mobilenetv2", Input: [3]int64{3, 8, 8}},
-	{Arch: "shufflenetg2", Input: [3]int64{3, 8, 8}},
-	{Arch: "shufflenetv2_0.5", Input: [3]int64{3, 8, 8}},
-}
-
 // What rapt export writes is read as the same network: the same tensors, the same logits in every mode, the same gradients, the same costs, and
 // channels that hang together in the same way.
 func TestEveryKindOfNetwork(t *testing.T) {
-	for _, sp := range everyKind {
+	for _, sp := range modelstest.EveryKind {
 		sp.Classes = 7
 		run(t, func(s *torch.Session) {
 			m, err := models.New(s, sp, nil)
