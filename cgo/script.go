@@ -4,7 +4,10 @@ package torch
 // #include "cgotorch.h"
 import "C"
 
-import "unsafe"
+import (
+	"slices"
+	"unsafe"
+)
 
 // Named is a tensor under its name in PyTorch's state dict, for example layer1.0.bn1.running_mean.
 type Named struct {
@@ -44,7 +47,7 @@ func (s *Session) Script(source string, state []Named, metadata string) ([]byte,
 		return nil, err
 	}
 	defer C.ct_free_string(out)
-	return C.GoBytes(unsafe.Pointer(out), C.int(size)), nil
+	return slices.Clone(unsafe.Slice((*byte)(unsafe.Pointer(out)), size)), nil // C.GoBytes ends at 2 GiB
 }
 
 // RunScript is what the module in a file of Script makes of x, on the CPU.

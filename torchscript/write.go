@@ -4,9 +4,9 @@ package torchscript
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	torch "rapt/cgo"
 )
@@ -37,8 +37,8 @@ func Write(s *torch.Session, m Model) ([]byte, error) {
 func source(m Model) (string, error) {
 	w := &writer{values: map[torch.Tensor]string{m.Images: "images"}}
 	for _, e := range m.State {
-		if strings.ContainsFunc(e.Name, func(r rune) bool { return r == '"' || r == '\\' || unicode.IsControl(r) }) {
-			return "", fmt.Errorf("the tensor %q cannot be written as TorchScript, which has no quotes, backslashes and control characters in names", e.Name)
+		if err := writable(e.Name); err != nil {
+			return "", err
 		}
 		w.values[e.Tensor] = attribute(e.Name)
 	}
@@ -54,6 +54,24 @@ func source(m Model) (string, error) {
 	}
 	fmt.Fprintf(&w.text, "  return %s\n", logits)
 	return w.text.String(), nil
+}
+
+// reserved are names that Python and modules of PyTorch have for themselves.
+var reserved = strings.Fields("forward training torch _c _modules _parameters _buffers _concrete_type _initializing " +
+	"and as assert async await break class continue def del elif else except False finally for from global if import in is lambda None nonlocal not or pass " +
+	"raise return True try while with yield")
+
+// writable refuses names that TorchScript's text or PyTorch's modules have no place for.
+func writable(name string) error {
+	if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return fmt.Errorf("the tensor %q cannot be written as TorchScript, whose names are of ASCII, without quotes and backslashes", name)
+	}
+	for part := range strings.SplitSeq(name, ".") {
+		if slices.Contains(reserved, part) {
+			return fmt.Errorf("the tensor %q cannot be written as TorchScript: %s is a name that Python or PyTorch's modules have for themselves", name, part)
+		}
+	}
+	return nil
 }
 
 // attribute is a tensor of the module by its dotted name, whose parts need not be identifiers.

@@ -18,7 +18,7 @@ import (
 func (p *pipeline) sameConfig() error {
 	path := p.run.Path("config.yaml")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(p.run.Path("metrics.jsonl")); err == nil {
+		if p.run.HasMore() {
 			return &InputError{fmt.Errorf("%s holds a run, but not its config.yaml: put that back, choose another run.name, or give --overwrite", p.run.Dir)}
 		}
 		p.run.Resumed = false // killed before it began

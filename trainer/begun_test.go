@@ -114,6 +114,10 @@ func TestAFolderThatWasMeddledWith(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(filepath.Join(folder(cfg), "config.yaml")))
 	refused("holds a run, but not its config.yaml")
+	for _, gone := range []string{"metrics.jsonl", "metrics.csv", "report.json"} {
+		require.NoError(t, os.Remove(filepath.Join(folder(cfg), gone)))
+		refused("holds a run, but not its config.yaml")
+	}
 	require.NoError(t, os.WriteFile(filepath.Join(folder(cfg), "config.yaml"), text, 0o600))
 	for _, end := range []string{".safetensors", ".json", ".state.safetensors"} {
 		from := filepath.Join(folder(cfg), "checkpoints", "pretrain", "last"+end)

@@ -135,8 +135,17 @@ func suspicious(t *testing.T, o EvalOptions) {
 		assert.True(t, fine[check], check)
 	}
 
+	// An attack that is too weak to be judged by is found out, and what a stronger one has found already is no sign.
+	o.Attacks, o.Epsilon = []string{"fgsm"}, 0.1
+	weak := evaluated(t, o)
+	assert.False(t, verdicts(weak)["more steps"], weak.Evaluation.Suspicion)
+	o.Attacks = []string{"fgsm", "pgd-50"}
+	assert.True(t, verdicts(evaluated(t, o))["more steps"])
+	o.Attacks = []string{"apgd-ce"}
+	assert.True(t, verdicts(evaluated(t, o))["more steps"])
+
 	// What a run says of its last model is what this says of it.
-	o.Attacks, o.Limit = nil, 0
+	o.Attacks, o.Limit, o.Epsilon = nil, 0, 0
 	text, err := os.ReadFile(filepath.Join(o.Path, "report.json"))
 	require.NoError(t, err)
 	var run metrics.Report
@@ -167,6 +176,41 @@ func suspicious(t *testing.T, o EvalOptions) {
 	masked := verdicts(evaluated(t, o))
 	assert.False(t, masked["zero gradients"])
 	assert.False(t, masked["black box"] && masked["any image"] && masked["one step"] && masked["more steps"], "an attack that does not go by this loss does better")
+}
+
+// One image is no sign, however few there are.
+func TestFew(t *testing.T) {
+	assert.True(t, few(1, 25, 0.02))
+	assert.True(t, few(4, 200, 0.02))
+	assert.False(t, few(5, 200, 0.02))
+	assert.False(t, few(2, 25, 0.02))
+}
+
+// A network that sees one class everywhere stands wherever an attack goes, and rightly so.
+func TestOneClass(t *testing.T) {
+	cfg := Settings(t, t.TempDir(), "pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0")
+	_, err := Run(context.Background(), cfg, Quiet())
+	require.NoError(t, err)
+	file, err := CheckpointOf(filepath.Join(cfg.Run.OutDir, cfg.Run.Name))
+	require.NoError(t, err)
+	f, err := checkpoint.Read(file)
+	require.NoError(t, err)
+	for i, x := range f.Tensors {
+		if strings.HasPrefix(x.Name, "fc2.") {
+			v := make([]float32, len(x.Data)/4)
+			if x.Name == "fc2.bias" {
+				v[3] = 1
+			}
+			f.Tensors[i] = checkpoint.F32(x.Name, x.Shape, v)
+		}
+	}
+	yes, path := true, filepath.Join(t.TempDir(), "one.safetensors")
+	require.NoError(t, checkpoint.Write(path, f))
+	r := evaluated(t, EvalOptions{Path: path, Device: "cpu", Workers: 1, Console: Quiet().Console, Suspicion: &yes})
+	require.Greater(t, *r.CleanAccuracy, 0.0)
+	for check, fine := range verdicts(r) {
+		assert.True(t, fine, check)
+	}
 }
 
 // What the checks say of outputs, by hand.

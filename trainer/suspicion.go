@@ -40,13 +40,20 @@ type suspicion struct {
 	pixels  int
 }
 
+// own is the PGD that the checks go out from: the first plain one that the model is judged by. judge says that there is one, or that nothing else judges it.
+func (q suspicion) own() (name string, judge bool) {
+	for _, a := range q.attacks {
+		if plainPGD.MatchString(a.name) {
+			return a.name, true
+		}
+	}
+	return "pgd-20", len(q.attacks) == 0
+}
+
 // groups are the attacks of the checks.
 func (q suspicion) groups() ([]group, error) {
-	base, o := "pgd-20", q.options
-	if len(q.attacks) > 0 && plainPGD.MatchString(q.attacks[0].name) {
-		base = q.attacks[0].name
-	}
-	radius := cmp.Or(o.Epsilon, q.of.attack.Epsilon)
+	base, _ := q.own()
+	o, radius := q.options, cmp.Or(q.options.Epsilon, q.of.attack.Epsilon)
 	own, err := q.of.attackIn(base, o, radius)
 	if err != nil {
 		return nil, err
@@ -86,30 +93,55 @@ func (q suspicion) boxed() int {
 	return slices.IndexFunc(q.attacks, func(a asked) bool { return a.isAutoAttack() && a.parts[len(a.parts)-1].Name() == "square" })
 }
 
-// judged are the checks that go by what attacks broke.
+// judged are the checks that go by what attacks broke, on top of those that the model is judged by.
 func (q suspicion) judged(e *evaluation) []metrics.Check {
 	g := e.group(otherAttacks)
-	after, looked := e.after(g), len(e.standing(g, 0))
-	base := after[0].Attack
-	check := func(name string, a metrics.After, images int, most float64, means string) metrics.Check {
-		c := metrics.Check{Check: name, Fine: float64(a.Broken) <= most*float64(images)}
-		c.Why = fmt.Sprintf("%s breaks %d of %d images on top of what came before", a.Attack, a.Broken, images)
+	looked := e.standing(g, 0)
+	fresh := func(parts ...int) (n int) {
+		for _, i := range looked {
+			if e.worst(i) && slices.ContainsFunc(parts, func(p int) bool { return e.broken(e.tried[g][p], i) }) {
+				n++
+			}
+		}
+		return n
+	}
+	check := func(name, attack string, broken, images int, most float64, means string) metrics.Check {
+		c := metrics.Check{Check: name, Fine: few(broken, images, most), Why: fmt.Sprintf("%s breaks %d of %d images on top of what came before", attack, broken, images)}
 		if !c.Fine {
 			c.Why += ": " + means
 		}
 		return c
 	}
-	out := []metrics.Check{check("one step", after[1], looked, tolerated, base+" should find what a single step finds: its gradients mislead")}
+	base, judge := q.own()
+	names := make([]string, len(e.groups[g].parts))
+	for p, a := range e.groups[g].parts {
+		names[p] = a.Name()
+	}
+	last := len(names) - 1
+	out := []metrics.Check{check("one step", names[1], fresh(1), len(looked), tolerated, base+" should find what a single step finds: its gradients mislead")}
 	if box := q.boxed(); box >= 0 {
 		list := e.after(box)
-		last := list[len(list)-1]
-		out = append(out, check("black box", last, len(e.labels), toleratedBox, "an attack without gradients should find nothing that those with gradients miss"))
+		square := list[len(list)-1]
+		out = append(out, check("black box", square.Attack, square.Broken, len(e.labels), toleratedBox, "an attack without gradients should find nothing that those with gradients miss"))
 	} else {
-		out = append(out, check("black box", after[2], looked, tolerated, "an attack without gradients should find little that "+base+" misses: judge the model by autoattack"))
+		out = append(out, check("black box", names[2], fresh(2), len(looked), tolerated, "an attack without gradients should find little that "+base+" misses: judge the model by autoattack"))
 	}
-	more := after[len(after)-1]
-	out = append(out, check("more steps", more, looked, tolerated, base+" has not converged, and its accuracy is too high: take more steps, or autoattack"))
+	if judge {
+		out = append(out, check("more steps", names[last], fresh(last), len(looked), tolerated, base+" has not converged, and its accuracy is too high: take more steps, or autoattack"))
+	} else {
+		out = append(out, check("more steps", base+" or "+names[last], fresh(0, last), len(looked), tolerated, "plain PGD finds what the attacks miss that the model is judged by: add it to them"))
+	}
 	return append(out, farCheck(e))
+}
+
+// few says that an attack's images are no sign: a share of them that is tolerated, or one.
+func few(broken, images int, share float64) bool {
+	return float64(broken) <= max(1, share*float64(images))
+}
+
+// constant says that the network sees one class in all images as they are: then nothing can change its mind, and there is nothing to suspect.
+func (e *evaluation) constant() bool {
+	return !slices.ContainsFunc(e.clean.Prediction, func(class int) bool { return class != e.clean.Prediction[0] })
 }
 
 // farCheck is on the attack that may go anywhere, which must find an image of another class.
@@ -117,8 +149,7 @@ func farCheck(e *evaluation) metrics.Check {
 	g := e.group(farAttack)
 	all, left := len(e.standing(g, 0)), len(e.standing(g, 1))
 	_, epsilon := e.groups[g].parts[0].Ball()
-	c := metrics.Check{Check: "any image", Fine: float64(left) <= toleratedFar*float64(all),
-		Why: fmt.Sprintf("with epsilon %.4g, which allows any image, %d of %d stand", epsilon, left, all)}
+	c := metrics.Check{Check: "any image", Fine: few(left, all, toleratedFar), Why: fmt.Sprintf("with epsilon %.4g, which allows any image, %d of %d stand", epsilon, left, all)}
 	if !c.Fine {
 		c.Why += ": the gradients do not lead to the images of other classes"
 	}
@@ -139,7 +170,13 @@ func (q suspicion) checks(ctx context.Context, c *crew, e *evaluation) ([]metric
 			return nil
 		}, err
 	})
-	return append(q.judged(e), total.checks()...), err
+	all := append(q.judged(e), total.checks()...)
+	for i, c := range all {
+		if e.constant() && (c.Check == "any image" || c.Check == "zero gradients") {
+			all[i] = metrics.Check{Check: c.Check, Fine: true, Why: "the network sees one class in all images"}
+		}
+	}
+	return all, err
 }
 
 // outputs is what the network's logits and gradients look like.

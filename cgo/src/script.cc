@@ -32,6 +32,7 @@ CT_API char *ct_script(const char *source, const char *const *names, const ct_te
     for (int64_t i = 0; i < n; i++) {
       std::string name = names[i];
       auto m = owner(root, name);
+      TORCH_CHECK(!m.hasattr(name), "a tensor and a part of the network both have the name ", name);
       auto t = T(ts[i]).detach().cpu().contiguous().clone();
       if (buffers[i])
         m.register_buffer(name, t);

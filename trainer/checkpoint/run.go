@@ -87,6 +87,16 @@ func (r *Run) settle(opts Options) error {
 	return nil
 }
 
+// HasMore reports whether the folder holds what a run writes after its config.yaml.
+func (r *Run) HasMore() bool {
+	for _, pattern := range []string{"metrics.*", "report.json", "DONE", "checkpoints/*/*"} {
+		if found, _ := filepath.Glob(r.Path(pattern)); len(found) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // isRun looks for the title that acquire writes, or for a part of it: a lost node may have left no more.
 func isRun(dir string) bool {
 	f, err := os.Open(filepath.Join(dir, lockName))
