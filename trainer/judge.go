@@ -87,18 +87,6 @@ func (e *evaluation) group(name string) int {
 	return slices.IndexFunc(e.groups, func(g group) bool { return g.name == name })
 }
 
-// asks is what the evaluation's groups are, for its fingerprint.
-func (e *evaluation) asks() (out []any) {
-	for _, g := range e.groups {
-		out = append(out, g.name, len(g.parts), g.limit)
-		for _, p := range g.parts {
-			norm, epsilon := p.Ball()
-			out = append(out, p.Name(), norm, epsilon)
-		}
-	}
-	return out
-}
-
 // right says that the network saw image i as it is.
 func (e *evaluation) right(o *outcome, i int64) bool { return o.Prediction[i] == int(e.labels[i]) }
 

@@ -53,6 +53,18 @@ func fingerprint(parts ...any) string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%#v", parts)))
 }
 
+// asks is what the evaluation's groups are, for its fingerprint.
+func (e *evaluation) asks() (out []any) {
+	for _, g := range e.groups {
+		out = append(out, g.name, len(g.parts), g.limit)
+		for _, p := range g.parts {
+			norm, epsilon := p.Ball()
+			out = append(out, p.Name(), norm, epsilon)
+		}
+	}
+	return out
+}
+
 // defaultState is RUN/eval/FINGERPRINT.json for a checkpoint of a run, and CHECKPOINT.eval-FINGERPRINT.json for another.
 func defaultState(model, fingerprint string) string {
 	stages := filepath.Dir(filepath.Dir(model))
