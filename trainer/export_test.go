@@ -24,7 +24,7 @@ prune: {sparsity_type: irregular, ratio: 0.9}
 pretrain: {epochs: 2, optimizer: sgd, lr: 0.05, momentum: 0.9, nesterov: true, weight_decay: 1e-4, lr_schedule: cosine}
 admm: {epochs: 2, lr: 2e-3, rho: 0.1, update_every: 1}
 retrain: {epochs: 2, lr: 2e-3}
-evaluate: {attacks: [pgd-3]}
+evaluate: {attacks: [pgd-3], suspicion: false}
 `
 
 // Settings is the tiny run, in the folder out, with some keys set otherwise.

@@ -26,7 +26,7 @@ func judge(t *testing.T) EvalOptions {
 	dir := t.TempDir()
 	cfg := Settings(t, dir, "data.test_limit=250", "data.train_limit=300", "data.validation=30", "run.seed=3", "pretrain.optimizer=adam",
 		"pretrain.momentum=0", "pretrain.nesterov=false", "pretrain.lr=3e-3", "pretrain.epochs=3", "model.width=2", "training.method=natural",
-		"admm.epochs=0", "retrain.epochs=1", "prune.ratio=0.5", "evaluate.attacks=[pgd-3]", "evaluate.epsilon=0.05")
+		"admm.epochs=0", "retrain.epochs=1", "prune.ratio=0.5", "evaluate.attacks=[pgd-3]", "evaluate.epsilon=0.05", "evaluate.suspicion=true")
 	r, err := Run(context.Background(), cfg, Quiet())
 	require.NoError(t, err)
 	require.Greater(t, *r.CleanAccuracy, 0.3, "or these tests show little")

@@ -83,14 +83,14 @@ func resumesAgainAndAgain(t *testing.T, next func(times int) int, sets ...string
 }
 
 func TestResumeFromEveryPlace(t *testing.T) {
-	resumesEverywhere(t, 15, "pretrain.epochs=1", "pretrain.lr_schedule=constant", "retrain.epochs=1")
+	resumesEverywhere(t, 15, "evaluate.suspicion=true", "pretrain.epochs=1", "pretrain.lr_schedule=constant", "retrain.epochs=1")
 }
 
 // Two workers, batch statistics and more than a step between two log rows.
 func TestResumeManyTimes(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	resumesAgainAndAgain(t, func(int) int { return 2 + random.IntN(9) }, "run.workers=2", "model.arch=lenet_bn", "data.batch_size=10", "prune.sparsity_type=bn_filter", "prune.ratio=0.5", "run.log_every=3",
-		"training.mixup_alpha=1", "adversary.batch_norm=train", "evaluate.baselines=[natural, one_shot]", "pretrain.epochs=1", "retrain.epochs=1")
+		"training.mixup_alpha=1", "adversary.batch_norm=train", "evaluate.baselines=[natural, one_shot]", "pretrain.epochs=1", "retrain.epochs=1", "evaluate.suspicion=true")
 }
 
 func TestFinishedRunIsLeftAlone(t *testing.T) {
