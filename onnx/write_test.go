@@ -29,29 +29,8 @@ func writtenWith(m *models.Model, codes map[string]onnx.Codes) (data []byte, err
 
 // The file of every kind of network says what the network computes, for batches of another size than the one that was recorded.
 func TestEveryKindOfNetwork(t *testing.T) {
-	for _, sp := range modelstest.EveryKind {
-		sp.Classes = 7
-		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
-			m, err := models.New(s, sp, nil)
-			require.NoError(t, err)
-			require.NoError(t, modelstest.Fill(s, m))
-			live := s.Live()
-			file, err := written(m)
-			require.NoError(t, err, sp.Arch)
-			require.Equal(t, live, s.Live())
-			s.NoGrad(func() {
-				x := modelstest.Input(s, m, 3)
-				want, got := m.Forward(x, nn.Eval), runModel(t, s, file, x)
-				require.Equal(t, want.Shape(), got.Shape(), sp.Arch)
-				off, err := got.Sub(want).Abs().Max().Item()
-				require.NoError(t, err)
-				size, err := want.Abs().Max().Item()
-				require.NoError(t, err)
-				require.LessOrEqual(t, off, 1e-6*size, sp.Arch)
-			})
-			return nil
-		}))
-	}
+	write := func(_ *torch.Session, m *models.Model) ([]byte, error) { return written(m) }
+	modelstest.Written(t, 1e-6, write, func(s *torch.Session, file []byte, x torch.Tensor) torch.Tensor { return runModel(t, s, file, x) })
 }
 
 // Quantised weights take a byte each in the file, and are the same weights to the bit: levels that are whole numbers of an int8, and others.

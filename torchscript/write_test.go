@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	torch "rapt/cgo"
-	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/models/modelstest"
 	"rapt/torchscript"
@@ -24,30 +23,7 @@ func written(s *torch.Session, m *models.Model) (data []byte, err error) {
 
 // libtorch's own reading of every kind of network's file computes what the network does, for batches of another size than the one that was recorded.
 func TestEveryKindOfNetwork(t *testing.T) {
-	for _, sp := range modelstest.EveryKind {
-		sp.Classes = 7
-		require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
-			m, err := models.New(s, sp, nil)
-			require.NoError(t, err)
-			require.NoError(t, modelstest.Fill(s, m))
-			live := s.Live()
-			file, err := written(s, m)
-			require.NoError(t, err, sp.Arch)
-			require.Equal(t, live, s.Live())
-			s.NoGrad(func() {
-				x := modelstest.Input(s, m, 3)
-				want, got := m.Forward(x, nn.Eval), s.RunScript(file, x)
-				require.NoError(t, s.Err(), sp.Arch)
-				require.Equal(t, want.Shape(), got.Shape(), sp.Arch)
-				off, err := got.Sub(want).Abs().Max().Item()
-				require.NoError(t, err)
-				size, err := want.Abs().Max().Item()
-				require.NoError(t, err)
-				require.LessOrEqual(t, off, 1e-5*size, sp.Arch) // libtorch's own kernels
-			})
-			return nil
-		}))
-	}
+	modelstest.Written(t, 1e-5, written, (*torch.Session).RunScript) // libtorch's own kernels
 }
 
 // What cannot be written is refused, and names the operation.

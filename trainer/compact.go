@@ -73,7 +73,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	if err != nil {
 		return nil, err
 	}
-	if err := equalLogits(&out.Reduction, before, after, whole.test.Labels); err != nil {
+	if err := equalLogits(&out.Reduction, smallerNetwork, before, after, whole.test.Labels); err != nil {
 		return nil, err
 	}
 	if err := checkpoint.Write(o.Out, small.file); err != nil {
@@ -193,8 +193,11 @@ func (t *team) timedLogits(ctx context.Context, d *images, o CompactOptions, tit
 	return logits, perSecond, err
 }
 
-// equalLogits compares the logits of a network and of what is left of it on the same images, by what the order of sums may do to them.
-func equalLogits(out *metrics.Reduction, before, after []float32, labels []uint16) error {
+// smallerNetwork is equalLogits' name for what is left of a network.
+const smallerNetwork = "the smaller network"
+
+// equalLogits compares the logits of a network and of what was made of it on the same images, by what the order of sums may do to them. what names the latter.
+func equalLogits(out *metrics.Reduction, what string, before, after []float32, labels []uint16) error {
 	out.Images = len(labels)
 	classes := len(before) / len(labels)
 	off, where := 0.0, 0
@@ -225,7 +228,7 @@ func equalLogits(out *metrics.Reduction, before, after []float32, labels []uint1
 	}
 	out.CleanAccuracy = metrics.Measured{Before: share(rightBefore, len(labels)), After: share(rightAfter, len(labels))}
 	if off > 1 {
-		return &UnequalError{fmt.Sprintf("the smaller network is not the same function: the logits of image %d differ by %.3g times what rounding may do", where, off)}
+		return &UnequalError{fmt.Sprintf("%s is not the same function: the logits of image %d differ by %.3g times what rounding may do", what, where, off)}
 	}
 	return nil
 }

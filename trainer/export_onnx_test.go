@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	torch "rapt/cgo"
 	"rapt/trainer"
 	"rapt/trainer/checkpoint"
 )
@@ -22,7 +23,7 @@ func TestExport(t *testing.T) {
 	e, err := trainer.Export(trainer.ExportOptions{Path: folder(cfg), Out: out, Version: "v-test"})
 	require.NoError(t, err)
 	assert.Equal(t, want.Parameters, e.Parameters)
-	assert.Equal(t, []any{[3]int64{1, 28, 28}, 10, c.Checkpoint}, []any{e.Input, e.Classes, e.Checkpoint})
+	assert.Equal(t, []any{[3]int64{1, 28, 28}, 10, c.Checkpoint, "onnx"}, []any{e.Input, e.Classes, e.Checkpoint, e.Format})
 	whole, err := os.ReadFile(out)
 	require.NoError(t, err)
 	assert.EqualValues(t, len(whole), e.Bytes)
@@ -34,6 +35,28 @@ func TestExport(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, c.Parameters.After, e.Parameters)
 	assert.Less(t, e.Bytes, int64(len(whole))/2)
+
+	script := filepath.Join(t.TempDir(), "model.PT")
+	e, err = trainer.Export(trainer.ExportOptions{Path: small, Out: script})
+	require.NoError(t, err)
+	assert.Equal(t, []any{"torchscript", c.Parameters.After}, []any{e.Format, e.Parameters})
+	whole, err = os.ReadFile(script)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(whole), e.Bytes)
+	for _, text := range []string{"metadata.json", `"sparsity_type":"filter"`, "data/0"} { // its code is compressed
+		assert.Contains(t, string(whole), text)
+	}
+	require.NoError(t, torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		logits, err := s.RunScript(whole, s.Full(0.5, torch.Float32, 2, 1, 28, 28)).Float32s()
+		require.NoError(t, err)
+		require.Len(t, logits, 20)
+		sum := 0.0
+		for _, v := range logits {
+			sum += math.Exp(float64(v))
+		}
+		assert.InDelta(t, 2, sum, 1e-5, "log-probabilities of two images")
+		return nil
+	}))
 
 	_, err = trainer.Export(trainer.ExportOptions{Path: small, Out: small})
 	require.True(t, isInput(err), "%v", err)

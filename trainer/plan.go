@@ -142,7 +142,7 @@ func (p *pipeline) estimate(ctx context.Context) (*metrics.PlanTime, error) {
 			tested += j.passes() * float64(p.parts.Test.N)
 		}
 		if p.suspects(st) {
-			tested += suspectPasses(p.judges[0].steps()) * float64(min(suspectImages, p.parts.Test.N))
+			tested += (suspicion{attacks: p.judges}).passes() * float64(min(suspectImages, p.parts.Test.N))
 		}
 		s := metrics.StageTime{Stage: st.name, Epochs: st.conf.Epochs, Steps: steps, StepMS: 1e3 * t.step,
 			Seconds: t.step*float64(steps) + t.image*(float64(validations*p.parts.Validation.N)+tested/float64(p.attack.Steps))}

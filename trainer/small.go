@@ -152,7 +152,7 @@ func (p *pipeline) compare(ctx context.Context) error {
 		return err
 	}
 	r := p.start.reduction
-	if err := equalLogits(r, p.start.logits, logits, p.parts.Validation.Labels); err != nil {
+	if err := equalLogits(r, smallerNetwork, p.start.logits, logits, p.parts.Validation.Labels); err != nil {
 		return err
 	}
 	if !shrank(r) {

@@ -83,8 +83,10 @@ func (q suspicion) groups() ([]group, error) {
 	return []group{others, {name: farAttack, parts: far.parts, apart: true, limit: suspectImages}}, err
 }
 
-// suspectPasses are the network's passes on an image that stands the checks, beside an attack of so many steps, for estimates.
-func suspectPasses(steps int) float64 {
+// passes are the network's, on an image that stands the checks, for estimates.
+func (q suspicion) passes() float64 {
+	base, _ := q.own()
+	steps := asked{name: base}.steps()
 	return float64((1+suspectMore)*steps + 1 + suspectQuery/3 + 100)
 }
 
