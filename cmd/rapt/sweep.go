@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +63,8 @@ func (a *app) sweepCommand() *cobra.Command {
 		Short: "List the points of a sweep, how far each is and what came out",
 		Long: `A sweep's file names a config and a grid of values for some of its keys; its points are all combinations. Each is a run of its own,
 rapt run SWEEP --array-index N, in the folder run.out_dir/SWEEP/POINT. Of those that are done the accuracies on the test images, clean and under each attack, and
-the share that is pruned are shown, from their report.json.`,
+the share that is pruned are shown, from their report.json, and which of them have a robust accuracy that may be too high. Where the grid has several values of
+run.seed, the mean and the standard deviation over them follow.`,
 		Example: `  rapt sweep deploy/sweep.yaml
   sbatch --array=0-$(($(rapt sweep deploy/sweep.yaml --json | jq .points) - 1)) deploy/slurm/sweep.sbatch deploy/sweep.yaml`,
 		Args: positional("SWEEP"),
@@ -81,6 +81,7 @@ type sweepPoint struct {
 	CleanAccuracy  *float64           `json:"clean_accuracy,omitempty"`
 	RobustAccuracy map[string]float64 `json:"robust_accuracy,omitempty"`
 	Sparsity       *float64           `json:"sparsity,omitempty"`
+	Doubts         []metrics.Check    `json:"doubts,omitempty"` // why the robust accuracy may be too high
 }
 
 // result takes what came out from the run's report.
@@ -96,6 +97,7 @@ func (p *sweepPoint) result() error {
 	}
 	if r.CleanAccuracy != nil {
 		p.CleanAccuracy, p.RobustAccuracy, p.Sparsity = r.CleanAccuracy, r.RobustAccuracy, &r.Sparsity.Sparsity
+		p.Doubts = r.Doubts()
 	}
 	return nil
 }
@@ -145,29 +147,41 @@ func (a *app) listSweep(path string) error {
 		rows = append(rows, row)
 	}
 	if a.json {
-		return a.writeJSON(map[string]any{"sweep": path, "config": sweep.Config, "points": len(rows), "runs": rows})
+		out := map[string]any{"sweep": path, "config": sweep.Config, "points": len(rows), "runs": rows}
+		if settings := bySeeds(rows); settings != nil {
+			out["over_seeds"] = settings
+		}
+		return a.writeJSON(out)
 	}
-	return showPoints(a.out, rows)
+	if err := showPoints(a.out, rows); err != nil {
+		return err
+	}
+	return showSeeds(a.out, bySeeds(rows))
 }
 
-// showPoints is a line for each point.
+// showPoints is a line for each point, and one for each whose robust accuracy is in doubt.
 func showPoints(w io.Writer, points []sweepPoint) error {
-	found := map[string]bool{}
+	attacks := attacksOf(points, func(p sweepPoint) map[string]float64 { return p.RobustAccuracy })
+	rows := [][]string{slices.Concat([]string{"point", "state", "values"}, accuracyHeader(attacks), []string{"folder"})}
 	for _, p := range points {
-		for attack := range p.RobustAccuracy {
-			found[attack] = true
+		rows = append(rows, slices.Concat([]string{strconv.Itoa(p.Index), p.State, strings.Join(p.Sets, " ")}, p.cells(attacks), []string{p.Folder}))
+	}
+	if err := aligned(w, rows); err != nil {
+		return err
+	}
+	for _, p := range points {
+		for _, c := range p.Doubts {
+			fmt.Fprintf(w, "point %d: the robust accuracy may be too high: %s\n", p.Index, c.Why)
 		}
 	}
-	attacks := metrics.SortAttacks(slices.Collect(maps.Keys(found)))
-	header := []string{"point", "state", "values", "clean %"}
-	for _, attack := range attacks {
-		header = append(header, attack+" %")
-	}
+	return nil
+}
+
+// aligned writes rows of cells as a table.
+func aligned(w io.Writer, rows [][]string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	line := func(cells ...string) { fmt.Fprintln(table, strings.Join(cells, "\t")) }
-	line(append(header, "pruned %", "folder")...)
-	for _, p := range points {
-		line(slices.Concat([]string{strconv.Itoa(p.Index), p.State, strings.Join(p.Sets, " ")}, p.cells(attacks), []string{p.Folder})...)
+	for _, row := range rows {
+		fmt.Fprintln(table, strings.Join(row, "\t"))
 	}
 	return table.Flush()
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,4 +55,58 @@ func TestSweepShowsResults(t *testing.T) {
 	require.Zero(t, code, errOut)
 	assert.Len(t, strings.Fields(strings.Split(out, "\n")[2]), 4, "no results")
 	assert.Contains(t, errOut, "report.json cannot be read, so its results are not shown")
+}
+
+// A sweep over seeds tells the mean and the standard deviation of those that are done, for each setting, and which points are in doubt.
+func TestSweepOverSeeds(t *testing.T) {
+	dir := t.TempDir()
+	base := strings.ReplaceAll(tiny, "OUT", filepath.Join(dir, "runs"))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "base.yaml"), []byte(base), 0o644))
+	sweep := filepath.Join(dir, "both.yaml")
+	require.NoError(t, os.WriteFile(sweep, []byte("config: base.yaml\ngrid: {prune.ratio: [0.5, 0.75], run.seed: [1, 2, 3]}\n"), 0o644))
+
+	list := func() (runs []sweepPoint, over []overSeeds, shown string) {
+		code, out, errOut := rapt("sweep", sweep, "--json")
+		require.Zero(t, code, errOut)
+		var listed struct {
+			Runs      []sweepPoint
+			OverSeeds []overSeeds `json:"over_seeds"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(out), &listed))
+		code, out, errOut = rapt("sweep", sweep)
+		require.Zero(t, code, errOut)
+		return listed.Runs, listed.OverSeeds, out
+	}
+	runs, over, shown := list()
+	require.Len(t, over, 2)
+	assert.Equal(t, overSeeds{Sets: []string{"prune.ratio=0.5"}, Seeds: 3}, over[0])
+	assert.NotContains(t, shown, "standard deviation", "there is none yet")
+
+	// What the runs of points 3 to 5 came out with is written here: their training is not what this is about.
+	write := func(point int, report string) {
+		require.NoError(t, os.MkdirAll(runs[point].Folder, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(runs[point].Folder, "report.json"), []byte(report), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(runs[point].Folder, "DONE"), nil, 0o644))
+	}
+	write(3, `{"clean_accuracy": 0.90, "robust_accuracy": {"pgd-4": 0.5, "fgsm": 0.7}, "sparsity": {"sparsity": 0.75}}`)
+	write(5, `{"clean_accuracy": 0.94, "robust_accuracy": {"pgd-4": 0.6}, "sparsity": {"sparsity": 0.75},
+		"stages": [{"stage": "retrain", "suspicion": [{"check": "black box", "fine": false, "why": "square breaks 9"}, {"check": "outputs", "fine": true, "why": "they are logits"}]}]}`)
+	runs, over, shown = list()
+	assert.Zero(t, over[0].Done)
+	assert.Equal(t, 2, over[1].Done)
+	near := func(mean, std float64, s spread) {
+		assert.InDelta(t, mean, s.Mean, 1e-12)
+		assert.InDelta(t, std, s.Std, 1e-12)
+	}
+	near(0.92, 0.02*math.Sqrt2, *over[1].CleanAccuracy)
+	require.Len(t, over[1].RobustAccuracy, 1, "fgsm is not of both")
+	near(0.55, 0.05*math.Sqrt2, over[1].RobustAccuracy["pgd-4"])
+	near(0.75, 0, *over[1].Sparsity)
+	require.Len(t, runs[5].Doubts, 1)
+	assert.Equal(t, "black box", runs[5].Doubts[0].Check)
+	assert.Empty(t, runs[3].Doubts)
+	assert.Contains(t, shown, "\npoint 5: the robust accuracy may be too high: square breaks 9\n")
+	lines := strings.Split(strings.TrimSpace(shown), "\n")
+	assert.Equal(t, "prune.ratio=0.75 2 of 3 92.00 ± 2.83 55.00 ± 7.07 75.00 ± 0.00", strings.Join(strings.Fields(lines[len(lines)-1]), " "))
+	assert.NotContains(t, lines[len(lines)-2], "prune.ratio=0.5", "too few are done")
 }
