@@ -179,7 +179,7 @@ func TestResolveCoupled(t *testing.T) {
 		"a group left out":     {admm.Selection{Ratio: 0.5, Ratios: []admm.LayerRatio{{"short", 0}}}, []float64{0.5, 0, 0.5, 0.5, 0.5, 0, 0, 0}, ""},
 		"all of a group":       {admm.Selection{Ratios: []admm.LayerRatio{{"c.2", 0.2}, {"short", 0.2}}}, []float64{0, 0, 0, 0, 0, 0.2, 0.2, 0}, ""},
 		"two ratios":           {admm.Selection{Ratios: []admm.LayerRatio{{"stem", 0.2}, {"b.2", 0.3}}}, nil, "stem and b.2 share their channels and need one ratio, not 0.2 and 0.3 (an excluded layer has 0): it is enough to give it for one of them"},
-		"the classes":          {admm.Selection{Ratios: []admm.LayerRatio{{"head", 0.2}}}, nil, "head makes the classes, of which none can go: want one of stem, a.1, a.2, b.2, c.2, short"},
+		"the classes":          {admm.Selection{Ratios: []admm.LayerRatio{{"head", 0.2}}}, nil, "head makes the classes, or channels that go on in a way that is not followed, and of these none can go: want one of stem, a.1, a.2, b.2, c.2, short"},
 		"a batch norm":         {admm.Selection{Ratios: []admm.LayerRatio{{"bn", 0.2}}}, nil, "bn is a batch norm, which coupled_filter pruning is not for"},
 		"the same layer twice": {admm.Selection{Ratios: []admm.LayerRatio{{"stem", 0.2}, {"conv1", 0.2}}}, nil, "layer stem is given twice"},
 	} {

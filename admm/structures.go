@@ -72,7 +72,7 @@ func (t Type) misfit(l Info) string {
 		return fmt.Sprintf("has %d inputs, of which %s pruning needs a multiple of %d", inputs, t, m)
 	}
 	if t == CoupledFilter && l.Group == 0 {
-		return "makes the classes, of which none can go"
+		return "makes the classes, or channels that go on in a way that is not followed, and of these none can go"
 	}
 	if t == Pattern && l.Kind == Conv && !threeByThree(l.Shape) {
 		return fmt.Sprintf("has kernels of %s, and pattern pruning is for 3x3", kernel(l.Shape))

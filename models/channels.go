@@ -17,11 +17,11 @@ type strand struct {
 	channels int64
 }
 
-// strands are the wires whose channels can be taken out: all but the one of the classes.
+// strands are the wires whose channels can be taken out: all but whole ones and the one of the classes.
 func (m *Model) strands() (out []strand) {
 	names := m.partNames()
 	for _, one := range m.wires() {
-		if len(one.to) == 0 {
+		if len(one.to) == 0 || one.whole {
 			continue
 		}
 		s := strand{wire: one, channels: rows(one.from[0])}

@@ -10,7 +10,7 @@ import (
 	"rapt/cgo/nn"
 )
 
-// ErrNotWired is of a network whose channels hang together in ways that wires cannot tell.
+// ErrNotWired is of a network that has no channels that could be taken out: they hang together in ways that wires cannot tell.
 var ErrNotWired = errors.New("its channels hang together in ways that rapt does not follow")
 
 // Compact makes, in m's session, the same function of fewer channels: without those that nothing reads, and without those that hold one

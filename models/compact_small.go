@@ -36,7 +36,7 @@ func (c *compactor) small() (*Model, error) {
 			}
 		}
 	}
-	values := map[string][]float32{}
+	values := maps.Clone(c.values) // a norm beside all wires stays as it is
 	for _, u := range c.units {
 		var channels, columns []int // nil keeps all
 		for _, at := range slices.Sorted(maps.Keys(read[u])) {

@@ -248,9 +248,9 @@ func TestCompactOfResNet(t *testing.T) {
 // Every network whose wires are known stays the same function, however its channels are emptied.
 func TestCompactOfEveryWiredNetwork(t *testing.T) {
 	for _, arch := range []string{"lenet", "lenet_bn", "vgg16_ori_adv", "vgg16_1by16", "resnet18_1by16", "resnet50", "mobilenet", "mobilenetv2", "preact_resnet18", "preact_resnet50", "wrn_28_4",
-		"densenet_cifar", "googlenet", "senet18"} {
+		"densenet_cifar", "googlenet", "senet18", "resnext29_2x64d", "shufflenetv2_0.5", "dpn26"} {
 		for _, input := range models.InputsOf(arch) {
-			if strings.Contains(arch, "net50") || strings.Contains(arch, "net18") || strings.HasPrefix(arch, "mobile") || strings.HasPrefix(arch, "wrn") || arch == "googlenet" || arch == "densenet_cifar" {
+			if strings.Contains(arch, "net50") || strings.Contains(arch, "net18") || slices.Contains([]string{"mobilenet", "mobilenetv2", "wrn_28_4", "googlenet", "densenet_cifar", "resnext29_2x64d", "shufflenetv2_0.5", "dpn26"}, arch) {
 				input = [3]int64{3, 8, 8}
 			}
 			run(t, func(s *torch.Session) {
@@ -274,7 +274,7 @@ func TestCompactOfEveryWiredNetwork(t *testing.T) {
 
 // Channels that are 0 for every image, as coupled filters leave them, all go, however they are added, joined and weighed, and nothing else does.
 func TestCompactOfCoupledFilters(t *testing.T) {
-	for _, arch := range []string{"lenet_adv", "resnet18_1by16", "mobilenetv2", "preact_resnet18", "densenet_cifar", "googlenet", "senet18"} {
+	for _, arch := range []string{"lenet_adv", "resnet18_1by16", "mobilenetv2", "preact_resnet18", "densenet_cifar", "googlenet", "senet18", "resnext29_2x64d", "shufflenetv2_0.5"} {
 		input := [3]int64{3, 8, 8}
 		if arch == "lenet_adv" {
 			input = [3]int64{1, 28, 28}
@@ -317,7 +317,7 @@ func TestCompactOfPreActivation(t *testing.T) {
 
 func TestCompactRefuses(t *testing.T) {
 	run(t, func(s *torch.Session) {
-		_, err := models.Compact(filled(t, s, models.Spec{Arch: "shufflenetv2_0.5", Classes: 10, Input: [3]int64{3, 8, 8}}), true)
+		_, err := models.Compact(filled(t, s, models.Spec{Arch: "shufflenetg2", Classes: 10, Input: [3]int64{3, 8, 8}}), true)
 		require.ErrorIs(t, err, models.ErrNotWired)
 	})
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func (s moment) use() bool {
 	return true
 }
 
-// carried is what a node's result is: channels of wires, one after the other, or of the images where there is none, and the batch norm that they
+// carried is what a node's result is: channels of wires, one after the other, or where there is none those of the images or of what is not followed, and the batch norm that they
 // have come through since the last layer or sum, where there is one that none of the layers is followed by.
 type carried struct {
 	wires []moment
@@ -77,16 +77,27 @@ func (c carried) bend() {
 	}
 }
 
-// wiring implements wired. It is nil for a graph that shuffles or splits channels, or works on groups of them.
+// wiring implements wired.
 func (m *graphed) wiring() []*wire {
 	out, _ := m.followed()
 	return out
 }
 
-// followed are the graph's wires, or the node at which they end.
+// followed are the graph's wires, and the first node at which some go on in a way that is not followed, -1 where none does.
 func (m *graphed) followed() (out []*wire, stop int) {
 	made := make([]carried, len(m.Nodes))
 	var all []*strung
+	stop = -1
+	lose := func(at int, what ...carried) {
+		if stop < 0 {
+			stop = at
+		}
+		for _, c := range what {
+			for _, w := range c.wires {
+				w.now().whole = true
+			}
+		}
+	}
 	for i, n := range m.Nodes {
 		var in []carried
 		for _, from := range n.From {
@@ -98,7 +109,11 @@ func (m *graphed) followed() (out []*wire, stop int) {
 		}
 		out, ok := m.follow(i, in)
 		if !ok {
-			return nil, m.cause(i, made)
+			lose(m.cause(i, made), in...)
+			if out = (carried{}); n.Op == "conv" || n.Op == "linear" {
+				w := &strung{wire: wire{from: []nn.Module{m.layers[i]}, whole: inGroups(m.layers[i])}, at: i}
+				out.wires = []moment{w.present()}
+			}
 		}
 		made[i] = out
 		for _, w := range out.wires {
@@ -108,14 +123,14 @@ func (m *graphed) followed() (out []*wire, stop int) {
 		}
 	}
 	if last := made[len(made)-1]; len(last.wires) > 0 && (last.sole() == nil || len(last.sole().to) > 0 || last.odd) {
-		return nil, len(made) - 1
+		lose(len(made)-1, last)
 	}
 	for _, w := range all {
 		if w.into == nil {
 			out = append(out, &w.wire)
 		}
 	}
-	return out, -1
+	return out, stop
 }
 
 // cause is the node because of which node i cannot be followed: a sigmoid that leads to it, or itself.
@@ -218,7 +233,7 @@ func (m *graphed) through(i int, x carried) (carried, bool) {
 		w.version++
 		return carried{wires: []moment{w.present()}}, true
 	}
-	if c, ok := l.(*nn.Conv2dModule); ok && c.Options.Groups > 1 {
+	if inGroups(l) {
 		return x, false
 	}
 	for k, one := range x.wires {
@@ -268,6 +283,7 @@ func (m *graphed) product(i int, x, y carried) (out carried, ok bool) {
 		return x, false
 	}
 	w.gates, w.bent, g.into, g.gate = append(w.gates, g.from...), true, w, true
+	w.whole = w.whole || g.whole
 	return x, true
 }
 

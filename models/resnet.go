@@ -33,11 +33,7 @@ func resNet(s *torch.Session, sp Spec, stem int64, channels []int64, blocks []in
 	n := &parts{s: s}
 	first := conv(s, sp.Input[0], stem, 3, 1)
 	all, linear := n.layered(sp, n.convNorm("conv1", "bn1", first, true), stem, channels, blocks, block)
-	n.wires = func(w *wiring) {
-		w.through(first)
-		w.parts(all)
-		w.through(linear)
-	}
+	n.wires = func(w *wiring) { w.body(first, all, linear) }
 	return n
 }
 

@@ -14,8 +14,9 @@ func resNeXt29(groups, width int64) maker {
 			mid := out / 2
 			return bottom(s, in, out, stride, conv(s, in, mid, 1, 1), grouped(s, mid, mid, 3, stride, groups), conv(s, mid, out, 1, 1))
 		}
-		stem := n.convNorm("conv1", "bn1", conv(s, sp.Input[0], 64, 1, 1), true)
-		n.layered(sp, stem, 64, doubling(2*groups*width, 3), []int{3, 3, 3}, block)
+		stem := conv(s, sp.Input[0], 64, 1, 1)
+		all, linear := n.layered(sp, n.convNorm("conv1", "bn1", stem, true), 64, doubling(2*groups*width, 3), []int{3, 3, 3}, block)
+		n.wires = func(w *wiring) { w.body(stem, all, linear) }
 		return n
 	}
 }

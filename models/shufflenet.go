@@ -56,19 +56,29 @@ func shuffled(s *torch.Session, in, out, stride, groups int64) *parts {
 func shuffleNetV2(out ...int64) maker {
 	return func(s *torch.Session, sp Spec) nn.Module {
 		n := &parts{s: s}
-		steps := []step{n.convNorm("conv1", "bn1", conv(s, sp.Input[0], 24, 3, 1), true)}
+		first, last := conv(s, sp.Input[0], 24, 3, 1), conv(s, out[2], out[3], 1, 1)
+		steps := []step{n.convNorm("conv1", "bn1", first, true)}
 		in := int64(24)
+		var all []*parts
 		for i, blocks := range []int{3, 7, 3} {
-			layer := sequence{shuffleDown(s, in, out[i])}
+			down := shuffleDown(s, in, out[i])
+			layer := sequence{down}
+			all = append(all, down)
 			for range blocks {
-				layer = append(layer, shuffleHalf(s, out[i]))
+				b := shuffleHalf(s, out[i])
+				layer, all = append(layer, b), append(all, b)
 			}
 			in = out[i]
 			steps = append(steps, n.add("layer"+strconv.Itoa(i+1), layer))
 		}
-		steps = append(steps, n.convNorm("conv2", "bn2", conv(s, in, out[3], 1, 1), true), globalPool)
-		_, classes := n.linear("linear", out[3], sp.Classes)
+		steps = append(steps, n.convNorm("conv2", "bn2", last, true), globalPool)
+		linear, classes := n.linear("linear", out[3], sp.Classes)
 		n.forward = inOrder(append(steps, classes)...)
+		n.wires = func(w *wiring) {
+			w.through(first)
+			w.parts(all)
+			w.through(last, linear)
+		}
 		return n
 	}
 }
@@ -77,12 +87,12 @@ func shuffleNetV2(out ...int64) maker {
 func shuffleHalf(s *torch.Session, c int64) *parts {
 	p := &parts{s: s}
 	half := c / 2
-	right := inOrder(p.convNorm("conv1", "bn1", conv(s, half, half, 1, 1), true),
-		p.convNorm("conv2", "bn2", grouped(s, half, half, 3, 1, half), false),
-		p.convNorm("conv3", "bn3", conv(s, half, half, 1, 1), true))
+	c1, c2, c3 := conv(s, half, half, 1, 1), grouped(s, half, half, 3, 1, half), conv(s, half, half, 1, 1)
+	right := inOrder(p.convNorm("conv1", "bn1", c1, true), p.convNorm("conv2", "bn2", c2, false), p.convNorm("conv3", "bn3", c3, true))
 	p.forward = func(x torch.Tensor, m nn.Mode) torch.Tensor {
 		return shuffle(concat(channels(x, 0, half), right(channels(x, half, c), m)), 2)
 	}
+	p.wires = func(w *wiring) { w.alone(c1, c2, c3) }
 	return p
 }
 
@@ -90,11 +100,14 @@ func shuffleHalf(s *torch.Session, c int64) *parts {
 func shuffleDown(s *torch.Session, in, out int64) *parts {
 	p := &parts{s: s}
 	half := out / 2
-	left := inOrder(p.convNorm("conv1", "bn1", grouped(s, in, in, 3, 2, in), false),
-		p.convNorm("conv2", "bn2", conv(s, in, half, 1, 1), true))
-	right := inOrder(p.convNorm("conv3", "bn3", conv(s, in, half, 1, 1), true),
-		p.convNorm("conv4", "bn4", grouped(s, half, half, 3, 2, half), false),
-		p.convNorm("conv5", "bn5", conv(s, half, half, 1, 1), true))
+	c1, c2 := grouped(s, in, in, 3, 2, in), conv(s, in, half, 1, 1)
+	c3, c4, c5 := conv(s, in, half, 1, 1), grouped(s, half, half, 3, 2, half), conv(s, half, half, 1, 1)
+	left := inOrder(p.convNorm("conv1", "bn1", c1, false), p.convNorm("conv2", "bn2", c2, true))
+	right := inOrder(p.convNorm("conv3", "bn3", c3, true), p.convNorm("conv4", "bn4", c4, false), p.convNorm("conv5", "bn5", c5, true))
 	p.forward = func(x torch.Tensor, m nn.Mode) torch.Tensor { return shuffle(concat(left(x, m), right(x, m)), 2) }
+	p.wires = func(w *wiring) {
+		w.alone(c1, c2)
+		w.alone(c3, c4, c5)
+	}
 	return p
 }

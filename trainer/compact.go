@@ -97,7 +97,7 @@ func notWritten(err error, out string) error {
 // compactable refuses a model that nothing can be taken out of, before images are read.
 func (o *opened) compactable() error {
 	return o.outlined(func(m *models.Model) error {
-		if len(models.Wiring(m)) == 0 {
+		if !models.Wired(m) {
 			return &InputError{fmt.Errorf("%s is a %s: its channels are %s, and none can be taken out", o.path, o.spec.Arch, models.Unfollowed(m))}
 		}
 		return nil

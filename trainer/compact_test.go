@@ -144,8 +144,8 @@ func TestCompactRefuses(t *testing.T) {
 	}
 	for want, sets := range map[string][]string{
 		"has no channel that could be taken out": {"model.width=1"},
-		"is a shufflenetv2_0.5: its channels are shuffled, split or grouped": {"data.dataset=image_folder", "data.dir=" + colours(t),
-			"model.arch=shufflenetv2_0.5", "model.width=1", "data.train_limit=16", "data.test_limit=4", "data.validation=8", "data.batch_size=8"},
+		"is a shufflenetg2: its channels are shuffled, split or grouped": {"data.dataset=image_folder", "data.dir=" + colours(t),
+			"model.arch=shufflenetg2", "model.width=1", "data.train_limit=16", "data.test_limit=4", "data.validation=8", "data.batch_size=8"},
 	} {
 		cfg := trainer.Settings(t, t.TempDir(), append([]string{"pretrain.epochs=1", "admm.epochs=0", "retrain.epochs=0", "training.method=natural", "evaluate.attacks=[]"}, sets...)...)
 		run(t, cfg)

@@ -1,6 +1,7 @@
 package trainer_test
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -88,6 +89,25 @@ func TestCoupledRun(t *testing.T) {
 	assert.Less(t, 12*c.Parameters.After, c.Parameters.Before)
 	again := evaluate(t, trainer.EvalOptions{Path: folder(cfg)})
 	assert.Equal(t, "coupled_filter", again.Sparsity.Type, "the checkpoint says so")
+}
+
+// Where some channels go on in a way that is not followed the others are pruned, taken out and trained on, and the run says what it leaves whole.
+func TestCoupledInPart(t *testing.T) {
+	cfg := trainer.Settings(t, t.TempDir(), resnet("model.arch=shufflenetv2_0.5", "model.width=1", "compact.epochs=1")...)
+	r := run(t, cfg)
+	plan, err := trainer.Plan(t.Context(), cfg, trainer.PlanOptions{})
+	require.NoError(t, err)
+	require.NotEmpty(t, plan.Whole)
+	assert.Equal(t, plan.Parameters.Shrunk, r.Parameters)
+	assert.Less(t, r.Parameters, plan.Parameters.Before)
+	assert.EqualValues(t, 6, r.Channels["layer1.0.conv4"], "of 24")
+	assert.NotContains(t, r.Channels, "conv1")
+	log, err := os.ReadFile(filepath.Join(folder(cfg), "log.txt"))
+	require.NoError(t, err)
+	assert.Contains(t, string(log), fmt.Sprintf("coupled_filter leaves %d of the layers whole, whose channels are shuffled, split or grouped", len(plan.Whole)))
+
+	_, err = trainer.Plan(t.Context(), trainer.Settings(t, t.TempDir(), resnet("model.arch=shufflenetv2_0.5", "model.width=1", "prune.ratio=0", "prune.ratios={conv1: 0.5}")...), trainer.PlanOptions{})
+	require.ErrorContains(t, err, "conv1 makes the classes, or channels that go on in a way that is not followed, and of these none can go: want one of ")
 }
 
 // Dead channels stay dead while the weights that are left are quantised, and where another run prunes on.

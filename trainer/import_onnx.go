@@ -42,8 +42,11 @@ func importONNX(o ImportOptions) (*Imported, error) {
 		if err != nil {
 			return err
 		}
-		if len(models.Wiring(model)) == 0 {
+		switch whole := len(models.Whole(model)); {
+		case !models.Wired(model):
 			out.note("its channels are %s: rapt compact and coupled_filter are not for it, all else is", models.Unfollowed(model))
+		case whole > 0:
+			out.note("rapt compact and coupled_filter leave %d of its layers whole, whose channels are %s", whole, models.Unfollowed(model))
 		}
 		return fits(o.Path, f.Metadata, f.Infos(), model)
 	})

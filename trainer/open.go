@@ -8,8 +8,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"rapt/admm"
 	torch "rapt/cgo"
 	"rapt/datasets"
+	"rapt/models"
 	"rapt/trainer/checkpoint"
 	"rapt/trainer/metrics"
 )
@@ -113,6 +115,10 @@ func (p *pipeline) introduce() {
 	p.logStreams()
 	if p.parts.Note != "" {
 		p.log.Warn("data: " + p.parts.Note)
+	}
+	model := p.team.members[0].model
+	if whole := models.Whole(model); len(whole) > 0 && p.plan.kind == admm.CoupledFilter && prunes(p.cfg) {
+		p.log.Warn(fmt.Sprintf("coupled_filter leaves %d of the layers whole, whose channels are %s", len(whole), models.Unfollowed(model)), zap.Strings("whole", whole))
 	}
 	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
 		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")

@@ -234,7 +234,7 @@ func (p *pipeline) fits() error {
 		if err != nil {
 			return err
 		}
-		if p.cfg.Compact.Epochs > 0 && len(models.Wiring(model)) == 0 {
+		if p.cfg.Compact.Epochs > 0 && !models.Wired(model) {
 			return p.cfg.Errorf("compact.epochs", "compact.epochs is %d, but the channels of %s are %s, and none can be taken out", p.cfg.Compact.Epochs, p.spec.Arch, models.Unfollowed(model))
 		}
 		p.ratios = plans[len(plans)-1].ratios

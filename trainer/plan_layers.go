@@ -16,7 +16,7 @@ import (
 func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	c, model, kind := p.cfg, p.team.members[0].model, p.plan.kind
 	out := &metrics.Plan{Schema: 1, Name: c.Run.Name, Dataset: c.Data.Dataset, Arch: c.Model.Arch, Width: c.Model.Width, Channels: p.spec.Channels, Method: c.Training.Method,
-		Type: string(kind), Resolved: true, Coupled: [][]string{}}
+		Type: string(kind), Resolved: true, Coupled: [][]string{}, Whole: append([]string{}, models.Whole(model)...)}
 	cost, err := models.Cost(model)
 	if err != nil {
 		return nil, err
@@ -28,9 +28,9 @@ func (p *pipeline) describe(all everyWeight) (*metrics.Plan, error) {
 	out.Parameters = metrics.PlanCount{Before: model.Parameters(), After: model.Parameters()}
 	out.MACs = metrics.PlanCount{Before: cost.MACs, After: cost.MACs}
 	wiring := all.wires
-	out.Wired = len(wiring) > 0
+	out.Wired = models.Wired(model)
 	for _, w := range wiring {
-		if together := slices.Concat(w.From, w.Gates); len(together) > 1 {
+		if together := slices.Concat(w.From, w.Gates); len(together) > 1 && !w.Whole {
 			out.Coupled = append(out.Coupled, together)
 		}
 	}
@@ -149,6 +149,8 @@ func shrinks(kind admm.Type, maker, layer string, wiring []models.Wire) (bool, s
 		case slices.Contains(w.Gates, maker):
 			return false, "it weighs channels, which are gone where the layers that make them drop them"
 		case !slices.Contains(w.From, maker):
+		case w.Whole:
+			return false, "its channels go on in a way that rapt does not follow, so that none can be taken out"
 		case len(w.To) == 0:
 			return false, "its outputs are the classes, so that none can be taken out"
 		case kind == admm.CoupledFilter:

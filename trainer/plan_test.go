@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -227,13 +228,26 @@ func TestPlanTimesTheStages(t *testing.T) {
 // Of a network whose wires are not known nothing is said to shrink, and the plan says why. MobileNet's are: a depthwise convolution's channels
 // are those of the layer before it.
 func TestPlanOfNetworksWithOtherWires(t *testing.T) {
-	p := planOnDrawn(t, "model.arch=shufflenetv2_0.5", "prune.sparsity_type=filter", "prune.ratio=0.5")
+	p := planOnDrawn(t, "model.arch=shufflenetg2", "prune.sparsity_type=filter", "prune.ratio=0.5")
 	assert.False(t, p.Wired)
 	assert.Empty(t, p.Coupled)
 	assert.Equal(t, p.Parameters.Before, p.Parameters.Shrunk)
 	var text bytes.Buffer
 	metrics.PlanTable(&text, p)
 	assert.Contains(t, text.String(), "which layers read which channels is not known of this network")
+
+	p = planOnDrawn(t, "model.arch=shufflenetv2_0.5", "prune.sparsity_type=coupled_filter", "prune.ratio=0.5")
+	assert.True(t, p.Wired)
+	assert.Contains(t, p.Coupled, []string{"layer1.0.conv3", "layer1.0.conv4"})
+	assert.Equal(t, []string{"conv1", "layer1.0.conv1", "layer1.0.conv2", "layer1.0.conv5", "layer1.1.conv3"}, p.Whole[:5])
+	for _, l := range p.Layers {
+		assert.Equal(t, l.Name != "linear.weight" && !slices.Contains(p.Whole, strings.TrimSuffix(l.Name, ".weight")), l.Ratio > 0, l.Name)
+		assert.Equal(t, l.Ratio > 0, l.Shrinks, l.Name)
+	}
+	assert.Less(t, p.Parameters.Shrunk, p.Parameters.Before)
+	text.Reset()
+	metrics.PlanTable(&text, p)
+	assert.Contains(t, text.String(), "and none can be taken out: conv1, layer1.0.conv1, ")
 
 	p = planOnDrawn(t, "model.arch=mobilenet", "prune.sparsity_type=filter", "prune.ratio=0.5")
 	assert.True(t, p.Wired)

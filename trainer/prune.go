@@ -31,7 +31,7 @@ func newPrunings(cfg *config.Config, model *models.Model) ([]*pruning, error) {
 		return nil, cfg.Errorf("prune.sparsity_type", "%v", err)
 	}
 	all := prunable(model)
-	if kind == admm.CoupledFilter && len(all.wires) == 0 {
+	if kind == admm.CoupledFilter && !models.Wired(model) {
 		return nil, cfg.Errorf("prune.sparsity_type", "prune.sparsity_type is %s: the channels of %s are %s, and which of its layers share them cannot be told; filter prunes each layer on its own",
 			kind, model.Spec.Arch, models.Unfollowed(model))
 	}

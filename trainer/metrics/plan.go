@@ -23,8 +23,9 @@ type Plan struct {
 	Note     string      `json:"note,omitempty"`
 	Budget   *PlanBudget `json:"budget,omitempty"`
 	Layers   []PlanLayer `json:"layers"`  // all that the type could prune
-	Wired    bool        `json:"wired"`   // it is known which layers read which channels; else nothing is said to shrink
+	Wired    bool        `json:"wired"`   // it is known of some channels which layers read them; else nothing is said to shrink
 	Coupled  [][]string  `json:"coupled"` // layers that share channels: they are added together, or one is the other's depthwise convolution
+	Whole    []string    `json:"whole"`   // layers whose channels go on in a way that is not followed: none can be taken out
 
 	Parameters PlanCount  `json:"parameters"`
 	MACs       PlanCount  `json:"macs"`  // multiply-accumulates for one image
@@ -127,8 +128,11 @@ func PlanTable(w io.Writer, p *Plan) {
 	for _, group := range p.Coupled {
 		fmt.Fprintln(w, "coupled, channel by channel:", strings.Join(group, ", "))
 	}
-	if !p.Wired {
+	switch {
+	case !p.Wired:
 		fmt.Fprintln(w, "which layers read which channels is not known of this network: nothing is said to shrink")
+	case len(p.Whole) > 0:
+		fmt.Fprintln(w, "their channels go on in a way that rapt does not follow, and none can be taken out:", strings.Join(p.Whole, ", "))
 	}
 	t = newTable(w, table.Row{"", "before", "not zero", "kept %", "rate", "shrunk"})
 	for _, row := range []struct {
