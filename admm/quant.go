@@ -78,9 +78,7 @@ func (q Quant) nearest(w, scale torch.Tensor, pruned bool) torch.Tensor {
 	// 2^e is nearest from 0.75 2^e on. What is no number must not become an index: it goes to the last level.
 	e := size.DivScalar(0.75).Log().DivScalar(math.Ln2).Floor()
 	e = e.GeScalar(1-n).Where(e, e.ZerosLike().Fill_(1-n)).ClampMax(0)
-	s := w.Session()
-	table := s.FromFloat32(q.Table(pruned)[1:], int64(n))
-	level := table.IndexSelect(0, e.Neg().To(torch.Int64).Reshape(-1)).Reshape(e.Shape()...).Mul_(sign)
+	level := w.Session().Constant(q.Table(pruned)[1:]...).IndexSelect(0, e.Neg().To(torch.Int64).Reshape(-1)).Reshape(e.Shape()...).Mul_(sign)
 	if q.zero(pruned) {
 		level = level.Mul(size.GeScalar(math.Ldexp(0.5, int(1-n))).To(torch.Float32))
 	}

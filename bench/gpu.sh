@@ -114,6 +114,7 @@ events() { # the event files of the runs, in the real TensorBoard, where there i
 # shellcheck disable=SC2086 # words
 keep() { # FOLDER: logs and reports with the runs' last weights (of coupled filters the smaller network's) in kept.tar.xz.*, the dense weights in dense.tar.xz.*
   mkdir -p "$1"
+  set -- "$(realpath "$1")"
   cd "$kit"
   local logs dense
   logs=$(find . -maxdepth 1 -type f \( -name '*.log' -o -name '*.json' -o -name '*.csv' \))

@@ -56,6 +56,25 @@ func (s *Session) FromFloat32(data []float32, shape ...int64) Tensor {
 	return fromHost(s, "FromFloat32", data, shape)
 }
 
+// Constant is a float32 tensor [len(values)] that the session keeps and gives again for the same values. Sending them waits for a GPU, and so is done once;
+// nothing may write to it.
+func (s *Session) Constant(values ...float32) Tensor {
+	key := fmt.Sprint(values)
+	if t, ok := s.constants[key]; ok {
+		return t
+	}
+	t := s.FromFloat32(values, int64(len(values)))
+	if s.err != nil {
+		return Tensor{}
+	}
+	s.Keep(t)
+	if s.constants == nil {
+		s.constants = map[string]Tensor{}
+	}
+	s.constants[key] = t
+	return t
+}
+
 // FromFloat64 copies row-major data to a float64 tensor on the session's device.
 func (s *Session) FromFloat64(data []float64, shape ...int64) Tensor {
 	return fromHost(s, "FromFloat64", data, shape)

@@ -36,6 +36,17 @@ func TestHostSlices(t *testing.T) {
 	})
 }
 
+func TestConstant(t *testing.T) {
+	session(t, func(s *torch.Session) {
+		var first torch.Tensor
+		s.Do(func() { first = s.Constant(1, 0.5) })
+		near(t, []float64{1, 0.5}, first, 0, "outlives the scope that it was made in")
+		require.Equal(t, first, s.Constant(1, 0.5))
+		require.NotEqual(t, first, s.Constant(1, 0.25))
+		require.NoError(t, s.Err())
+	})
+}
+
 func TestBytes(t *testing.T) {
 	session(t, func(s *torch.Session) {
 		for _, d := range dtypes {

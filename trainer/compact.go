@@ -73,7 +73,7 @@ func Compact(ctx context.Context, o CompactOptions) (out *metrics.Compaction, er
 	if err != nil {
 		return nil, err
 	}
-	if err := equalLogits(&out.Reduction, smallerNetwork, before, after, whole.test.Labels); err != nil {
+	if err := equalLogits(&out.Reduction, smallerNetwork, roundingOn(whole.devs[0]), before, after, whole.test.Labels); err != nil {
 		return nil, err
 	}
 	if err := checkpoint.Write(o.Out, small.file); err != nil {
@@ -196,8 +196,8 @@ func (t *team) timedLogits(ctx context.Context, d *images, o CompactOptions, tit
 // smallerNetwork is equalLogits' name for what is left of a network.
 const smallerNetwork = "the smaller network"
 
-// equalLogits compares the logits of a network and of what was made of it on the same images, by what the order of sums may do to them. what names the latter.
-func equalLogits(out *metrics.Reduction, what string, before, after []float32, labels []uint16) error {
+// equalLogits compares the logits of a network and of what was made of it on the same images, by what the order of sums may do to them (roundingOn). what names the latter.
+func equalLogits(out *metrics.Reduction, what string, rounding float64, before, after []float32, labels []uint16) error {
 	out.Images = len(labels)
 	classes := len(before) / len(labels)
 	off, where := 0.0, 0

@@ -16,13 +16,13 @@ func TestEqualLogits(t *testing.T) {
 	labels := []uint16{1, 0}
 	before := []float32{0, 1, -2, 50, 3, 4}
 	var c metrics.Reduction
-	require.NoError(t, equalLogits(&c, smallerNetwork, before, []float32{0, 1.0001, -2, 50.003, 3, 4}, labels))
+	require.NoError(t, equalLogits(&c, smallerNetwork, 1e-4, before, []float32{0, 1.0001, -2, 50.003, 3, 4}, labels))
 	assert.Equal(t, 2, c.SameClass)
 	assert.InDelta(t, 0.003, c.LargestDifference, 1e-5)
 	assert.Equal(t, metrics.Measured{Before: 1, After: 1}, c.CleanAccuracy)
 
 	c = metrics.Reduction{}
-	err := equalLogits(&c, smallerNetwork, before, []float32{0, 1, -2, 50, 3, 4.01}, labels)
+	err := equalLogits(&c, smallerNetwork, 1e-4, before, []float32{0, 1, -2, 50, 3, 4.01}, labels)
 	var unequal *UnequalError
 	require.True(t, errors.As(err, &unequal), "%v", err)
 	assert.ErrorContains(t, err, "image 1 differ by 1.96 times")
@@ -31,9 +31,9 @@ func TestEqualLogits(t *testing.T) {
 	assert.ErrorContains(t, err, "1.96 times what rounding may do. small.safetensors is not written; please report this")
 
 	c = metrics.Reduction{}
-	require.Error(t, equalLogits(&c, smallerNetwork, before, []float32{2, 1, -2, 50, 3, 4}, labels))
+	require.Error(t, equalLogits(&c, smallerNetwork, 1e-4, before, []float32{2, 1, -2, 50, 3, 4}, labels))
 	assert.Equal(t, metrics.Measured{Before: 1, After: 0.5}, c.CleanAccuracy)
-	assert.ErrorContains(t, equalLogits(&c, smallerNetwork, before, []float32{0, float32(math.NaN()), -2, 50, 3, 4}, labels), "not a finite number")
+	assert.ErrorContains(t, equalLogits(&c, smallerNetwork, 1e-4, before, []float32{0, float32(math.NaN()), -2, 50, 3, 4}, labels), "not a finite number")
 }
 
 // A smaller network that is not the whole one's function is not trained.

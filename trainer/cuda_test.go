@@ -129,27 +129,54 @@ func TestStepsAreRecorded(t *testing.T) {
 // Asking for a recorded step must not wait for it: else the GPU idles between steps.
 func TestNothingWaitsForTheGPU(t *testing.T) {
 	torchtest.CUDA(t)
-	inside(t, func(p *pipeline) {
-		st := &stage{name: "pretrain", conf: p.cfg.Pretrain, plan: p.plan}
-		require.NoError(t, p.begin(st))
-		order := first(p.train.n)
-		p.lead().useOrder(order)
-		batch := order[:p.cfg.Data.BatchSize]
-		for i := range 6 {
-			require.NoError(t, p.step(st, batch, 0, i))
+	for _, name := range []string{"pretrain", "quantize_retrain"} {
+		probe(t, ProbeOptions{Stage: name}, func(b *Probe) {
+			p := b.p
+			order := first(p.train.n)
+			require.NoError(t, p.team.useOrder(order))
+			batch := order[:p.cfg.Data.BatchSize]
+			steps := func(n int) {
+				for i := range n {
+					require.NoError(t, p.step(b.st, batch, 0, i))
+				}
+			}
+			steps(6)
+			require.NoError(t, p.lead().s.Synchronize())
+			began := time.Now()
+			steps(20)
+			asked := time.Since(began)
+			require.NoError(t, p.lead().s.Synchronize())
+			done := time.Since(began)
+			measured(t, name+": recorded step, asked for in", asked.Seconds()/20*1e3, "ms")
+			measured(t, name+": recorded step, done in", done.Seconds()/20*1e3, "ms")
+			assert.Less(t, asked, done/2, name)
+		}, onDevice("data.dataset=mnist", "data.dir=/nowhere", "data.batch_size=2048", "model.width=16", "adversary.steps=20",
+			"quantize.bits=4", "quantize.levels=power_of_two", "quantize_admm.epochs=1", "quantize_retrain.epochs=1")...)
+	}
+}
+
+// To record anew, as at each stage and each larger mask, does not add up.
+func TestCUDARecordingsGiveMemoryBack(t *testing.T) {
+	torchtest.CUDA(t)
+	probe(t, ProbeOptions{}, func(b *Probe) {
+		read := func(times int) torch.Memory {
+			for range times {
+				b.p.record()
+				for range WarmSteps + 1 {
+					require.NoError(t, b.Step())
+				}
+				require.NotNil(t, b.p.lead().recorder.graph)
+			}
+			m, err := b.p.lead().s.CUDAMemory()
+			require.NoError(t, err)
+			return m
 		}
-		require.NoError(t, p.lead().s.Synchronize())
-		began := time.Now()
-		for i := range 20 {
-			require.NoError(t, p.step(st, batch, 0, i))
-		}
-		asked := time.Since(began)
-		require.NoError(t, p.lead().s.Synchronize())
-		done := time.Since(began)
-		measured(t, "recorded step, asked for in", asked.Seconds()/20*1e3, "ms")
-		measured(t, "recorded step, done in", done.Seconds()/20*1e3, "ms")
-		assert.Less(t, asked, done/2)
-	}, onDevice("data.train_limit=3000", "data.batch_size=2048", "model.width=16", "adversary.steps=20")...)
+		early := read(2)
+		late := read(8)
+		measured(t, "memory reserved after 2 recordings", float64(early.Reserved)/1e6, "MB")
+		measured(t, "memory reserved after 10 recordings", float64(late.Reserved)/1e6, "MB")
+		assert.Equal(t, early.Reserved, late.Reserved)
+	}, onDevice("data.dataset=mnist", "data.dir=/nowhere", "data.batch_size=512", "model.width=8")...)
 }
 
 // 5,000 steps leave the allocator where it was after 500.
@@ -195,6 +222,15 @@ func TestCUDASpeed(t *testing.T) {
 					require.NoError(t, b.Step())
 				}
 				measured(t, net[0]+" "+how[0]+" step", time.Since(began).Seconds()/20*1e3, "ms")
+				require.NoError(t, forJudging()) // in float32, in the layout that training has
+				for i := range 2 {
+					began = time.Now()
+					require.NoError(t, b.Evaluate(2000))
+					if i > 0 {
+						measured(t, net[0]+" "+how[0]+" evaluation of 2,000 images", time.Since(began).Seconds(), "s")
+					}
+				}
+				require.NoError(t, b.p.searching(b.Device()))
 			}, onDevice(append(slices.Clone(net), how...)...)...)
 		}
 	}

@@ -95,7 +95,7 @@ func (o *opened) script(m *member, r models.Recording) ([]byte, error) {
 	}
 	got, err := m.s.RunScript(data, x).Float32s()
 	if err = cmp.Or(m.s.Err(), err); err == nil {
-		err = equalLogits(&metrics.Reduction{}, "what libtorch reads of the TorchScript", want, got, make([]uint16, 4))
+		err = equalLogits(&metrics.Reduction{}, "what libtorch reads of the TorchScript", roundingOn(m.s.Device()), want, got, make([]uint16, 4))
 	}
 	return data, err
 }

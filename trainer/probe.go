@@ -167,6 +167,9 @@ func (b *Probe) Evaluate(n int) error {
 	return err
 }
 
+// Unrecorded says why the steps are not done by CUDA graphs though a run's would be; nil where they are, or none are wanted.
+func (b *Probe) Unrecorded() error { return b.p.unrecorded }
+
 // Device is what the team works on; of several GPUs the first, which takes most memory.
 func (b *Probe) Device() torch.Device { return b.p.team.members[0].s.Device() }
 

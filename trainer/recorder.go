@@ -1,6 +1,8 @@
 package trainer
 
 import (
+	"slices"
+
 	"go.uber.org/zap"
 
 	torch "rapt/cgo"
@@ -109,12 +111,31 @@ func (p *pipeline) record() {
 	}
 }
 
-// stopRecording ends the members' recordings.
+// roomToRecord gives back, before a batch of total images is recorded, the memory that the steps before it have left over: a recording takes its own, as
+// much again, and cannot have what is kept for other work.
+func (p *pipeline) roomToRecord(total int) error {
+	if slices.ContainsFunc(p.team.members, func(m *member) bool { return m.recorder.records(total) }) {
+		return torch.EmptyCUDACache()
+	}
+	return nil
+}
+
+// records tells whether the next step, of a batch of total images, is recorded.
+func (r *recorder) records(total int) bool {
+	return r != nil && r.graph == nil && r.eager == 0 && r.batch == total
+}
+
+// stopRecording ends the members' recordings, and gives their memory back: libtorch would keep it for the stream.
 func (t *team) stopRecording() {
+	any := false
 	for _, m := range t.members {
 		if m.recorder != nil {
+			any = any || m.recorder.graph != nil
 			_ = onOwn(m, func() error { m.recorder.close(m); return nil })
 		}
+	}
+	if any {
+		_ = torch.EmptyCUDACache() // what it could not give back stays in use
 	}
 }
 

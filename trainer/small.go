@@ -1,6 +1,7 @@
 package trainer
 
 import (
+	"cmp"
 	"context"
 	"io"
 
@@ -28,6 +29,11 @@ func (p *pipeline) onSmall(ctx context.Context, stages []*stage) error {
 	small, err := p.smaller(ctx, stages[0])
 	if err != nil {
 		return err
+	}
+	if p.team.members[0].s.Device().IsCUDA() { // what libtorch keeps for the streams of the one that waits is of no use to the other
+		if err := torch.EmptyCUDACache(); err != nil {
+			return err
+		}
 	}
 	ended := make(chan error)
 	go func() { // a thread has one session at a time
@@ -84,11 +90,14 @@ func (p *pipeline) smaller(ctx context.Context, st *stage) (*pipeline, error) {
 
 // logits are the model's, of the validation images.
 func (p *pipeline) logits(ctx context.Context) (out []float32, err error) {
+	if err := forJudging(); err != nil {
+		return nil, err
+	}
 	err = p.inFloat32(func() error {
 		out, err = p.team.logits(ctx, p.val, p.evalBatch(), metrics.NewProgress(io.Discard, false))
 		return err
 	})
-	return out, err
+	return out, cmp.Or(err, p.searching(p.team.members[0].s.Device()))
 }
 
 // buildSmall is build for the smaller network, in which no more is pruned: what is zero of the layers that the whole one's plan prunes stays zero.
@@ -152,7 +161,7 @@ func (p *pipeline) compare(ctx context.Context) error {
 		return err
 	}
 	r := p.start.reduction
-	if err := equalLogits(r, smallerNetwork, p.start.logits, logits, p.parts.Validation.Labels); err != nil {
+	if err := equalLogits(r, smallerNetwork, roundingOn(p.team.members[0].s.Device()), p.start.logits, logits, p.parts.Validation.Labels); err != nil {
 		return err
 	}
 	if !shrank(r) {

@@ -300,7 +300,7 @@ func (p *pipeline) gradient(st *stage, ids []int64, epoch, i int) error {
 	var err error
 	if st.target.awp != nil && n > 1 {
 		err = p.perturbedGradient(st.target, parts)
-	} else {
+	} else if err = p.roomToRecord(len(ids)); err == nil {
 		err = p.team.each(func(m *member) error { return m.gradient(st.target, p.train, parts(m.id)) })
 		p.recorded()
 	}

@@ -52,7 +52,8 @@ struct Before {
   void restore() const {
     warn::set_warning_handler(handler);
     if (stream) c10::impl::VirtualGuardImpl(c10::kCUDA).exchangeStream(*stream);
-    if (device) c10::impl::VirtualGuardImpl(c10::kCUDA).setDevice(*device);
+    // Unchecked, for setDevice would make a context on a GPU that only was the thread's default, and end the session with an error where that GPU is full.
+    if (device) c10::impl::VirtualGuardImpl(c10::kCUDA).uncheckedSetDevice(*device);
 #if CT_TORCH >= 200
     c10::AutogradState::get_tls_state().set_multithreading_enabled(multithreading);
 #endif

@@ -6,12 +6,17 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+#include <mutex>
 #endif
 
 using namespace ct;
 
 #ifdef CT_HAS_GRAPHS
 namespace {
+// Older libtorch lists the graphs in a device's generator without a lock, and two sessions on one GPU may record at the same time. What is recorded goes
+// on beside each other.
+std::mutex listing;
+
 struct Graph {
   at::cuda::CUDAGraph graph;
   c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
@@ -40,6 +45,7 @@ CT_API char *ct_graph_begin(ct_graph *out) {
     auto g = std::make_unique<Graph>();
     TORCH_CHECK(g->stream != c10::cuda::getDefaultCUDAStream(), "the thread has no session on a GPU");
     try {
+      std::lock_guard<std::mutex> lock(listing);
       g->graph.capture_begin(g->pool, cudaStreamCaptureModeThreadLocal);  // other threads may go on as they like
     } catch (...) {
       g.release()->abandon();
@@ -52,6 +58,7 @@ CT_API char *ct_graph_begin(ct_graph *out) {
 CT_API char *ct_graph_end(ct_graph g) {
   return guard([&] {
     try {
+      std::lock_guard<std::mutex> lock(listing);
       R(g).graph.capture_end();
     } catch (...) {
       R(g).abandon();
@@ -68,6 +75,7 @@ CT_API void ct_graph_close(ct_graph g) {
   if (R(g).failed) return;  // the allocator may still hold a pointer to it
   ct_free_string(guard([&] {
     R(g).stream.synchronize();
+    std::lock_guard<std::mutex> lock(listing);
     delete &R(g);
   }));
 }

@@ -20,7 +20,8 @@ type batchTrial struct {
 	Batch           int     `json:"batch"`
 	StepMS          float64 `json:"step_ms"` // the median of three
 	ImagesPerSecond float64 `json:"images_per_second"`
-	PeakBytes       int64   `json:"peak_bytes"` // allocated on the GPU; on the CPU the process's resident memory
+	PeakBytes       int64   `json:"peak_bytes"`     // allocated on the GPU; on the CPU the process's resident memory
+	Note            string  `json:"note,omitempty"` // why it is slower than it could be
 }
 
 // batchReport is the --json of doctor --find-batch.
@@ -111,6 +112,9 @@ func tryBatch(ctx context.Context, cfg *config.Config, batch int) (batchTrial, e
 		}
 		slices.Sort(times)
 		t.StepMS, t.ImagesPerSecond = 1e3*times[1], float64(batch)/times[1]
+		if why := p.Unrecorded(); why != nil {
+			t.Note = fmt.Sprintf("without CUDA graphs: %v", why)
+		}
 		var err error
 		t.PeakBytes, err = p.Memory()
 		return err
@@ -189,6 +193,11 @@ func (a *app) showBatches(r *batchReport) error {
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	for _, t := range r.Trials {
+		if t.Note != "" {
+			fmt.Fprintf(a.out, "batches of %d: %s\n", t.Batch, t.Note)
+		}
 	}
 	_, err := fmt.Fprintf(a.out, "largest that fits: %d (%s)\nsmallest that reaches 95 %% of the best throughput: %d\n", r.Largest, r.Stopped, r.Efficient)
 	return err

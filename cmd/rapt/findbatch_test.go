@@ -19,7 +19,7 @@ func search(oom int, ms map[int]float64, bytes func(batch int) int64) batchSearc
 		if batch >= oom {
 			return batchTrial{}, fmt.Errorf("Conv2d: %w", torch.ErrOutOfMemory)
 		}
-		return batchTrial{batch, ms[batch], 1e3 * float64(batch) / ms[batch], bytes(batch)}, nil
+		return batchTrial{Batch: batch, StepMS: ms[batch], ImagesPerSecond: 1e3 * float64(batch) / ms[batch], PeakBytes: bytes(batch)}, nil
 	}}
 }
 
