@@ -153,6 +153,8 @@ func TestPGDStep(t *testing.T) {
 		near(t, l2, s.FromFloat64(x, n, 2, 3).PGDStep_(g, x0, step, eps, true), 1e-10)
 		near(t, origin, s.FromFloat64(x, n, 2, 3).PGDStep_(g, x0, step, 0, false), 0, "no ball")
 		near(t, values(t, x0), s.FromFloat64(origin, n, 2, 3).PGDStep_(g.MulScalar(0), x0, step, eps, true), 0, "no gradient, no step")
+		short := s.FromFloat64(x, n, 2, 3).To(torch.Float32)
+		near(t, l2, short.PGDStep_(g.To(torch.Float32).MulScalar(1e-30), x0.To(torch.Float32), step, eps, true), 1e-5, "a gradient whose squares are 0")
 		require.Positive(t, s.Live()-before)
 	})
 	for _, l2 := range []bool{false, true} {

@@ -1,6 +1,7 @@
 // Updates in place over lists of tensors: a handful of calls however many layers there are.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kernels.h"
 #include "shim.h"
@@ -185,10 +186,19 @@ CT_API char *ct_admm_grad_(const ct_tensor *gp, const ct_tensor *wp, const ct_te
 }
 
 namespace {
-at::Tensor sample_norm(const at::Tensor &x) {
+std::vector<int64_t> sample_dims(const at::Tensor &x) {
   std::vector<int64_t> d;
   for (int64_t i = 1; i < x.dim(); i++) d.push_back(i);
-  return at::norm(x, 2, d, /*keepdim=*/true);
+  return d;
+}
+
+at::Tensor sample_norm(const at::Tensor &x) { return at::norm(x, 2, sample_dims(x), /*keepdim=*/true); }
+
+// To the largest value first: the squares of a small gradient, as of a network that is very sure, would be 0.
+at::Tensor sample_unit(const at::Tensor &x) {
+  const auto size = x.abs().amax(sample_dims(x), /*keepdim=*/true).clamp_min_(std::numeric_limits<float>::min());
+  const auto scaled = x.div(size);
+  return scaled.div(sample_norm(scaled).add_(1e-12));
 }
 }  // namespace
 
@@ -207,7 +217,7 @@ CT_API char *ct_pgd_step_(ct_tensor xt, ct_tensor gt, ct_tensor x0t, double step
       const auto d = at::add(x, g.sign(), step).sub_(x0).clamp_(-eps, eps).add_(x0);  // a GPU's time is in the launches
       at::clamp_out(x, d, lo, hi);
     } else {
-      auto d = g.div(sample_norm(g).add_(1e-12)).mul_(step).add_(x).sub_(x0);
+      auto d = sample_unit(g).mul_(step).add_(x).sub_(x0);
       d.mul_(sample_norm(d).add_(1e-12).reciprocal_().mul_(eps).clamp_max_(1));
       x.copy_(d.add_(x0).clamp_(lo, hi));
     }
