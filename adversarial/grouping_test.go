@@ -182,6 +182,7 @@ func TestAttacksMistakes(t *testing.T) {
 		{"autoatack", adversarial.Settings{}, `did you mean autoattack?`},
 		{"pgd", adversarial.Settings{}, `attack "pgd" lacks its number of steps: want pgd-N`},
 		{"fgsm-3", adversarial.Settings{}, `fgsm has no number of steps`},
+		{"pgd-0", adversarial.Settings{}, `attack "pgd-0": its number of steps or queries is one from 1 to 1000000, not 0`},
 		{"pgd-10-20", adversarial.Settings{}, `unknown attack "pgd-10-20"`},
 		{"pgd-10", adversarial.Settings{Epsilon: -1}, `epsilon is -1, want more than 0`},
 		{"pgd-10", adversarial.Settings{Epsilon: 8}, `did you mean 8/255?`},

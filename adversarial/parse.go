@@ -2,6 +2,7 @@ package adversarial
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,6 +94,8 @@ func Parse(name string, s Settings) ([]Attack, error) {
 	return []Attack{build(key, s)}, nil
 }
 
+var wholeNumber = regexp.MustCompile(`^[0-9]+$`)
+
 // split takes a name apart: what it stands for, and its number of steps or queries, 0 where it has none.
 func split(name string) (key string, number int, err error) {
 	var words []string
@@ -104,6 +107,9 @@ func split(name string) (key string, number int, err error) {
 		}
 	}
 	key = strings.Join(words, "-")
+	if i := slices.IndexFunc(words, func(w string) bool { return wholeNumber.MatchString(w) }); i >= 0 && number == 0 {
+		return "", 0, fmt.Errorf("attack %q: its number of steps or queries is one from 1 to 1000000, not %s", name, words[i])
+	}
 	for _, k := range kinds {
 		switch {
 		case k.key() != key:

@@ -74,6 +74,15 @@ func Fetch(ctx context.Context, dataset, dir string, o FetchOptions) error {
 			continue
 		}
 		if err := d.get(ctx, f, filepath.Join(at.folder, f.fetch)); err != nil {
+			var more []string
+			for k, other := range at.form.files[i+1:] {
+				if at.paths[i+1+k] == "" {
+					more = append(more, other.name())
+				}
+			}
+			if len(more) > 0 && ctx.Err() == nil {
+				err = fmt.Errorf("%w; still to come from and to the same places: %s", err, strings.Join(more, ", "))
+			}
 			return err
 		}
 	}

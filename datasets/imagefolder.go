@@ -122,6 +122,9 @@ type sink struct {
 func openImageSource(ctx context.Context, source string) (imageSource, error) {
 	info, err := os.Stat(source)
 	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, inputErrorf("data.dir is %s, which does not exist: a folder or an archive of images is needed", source)
+		}
 		return nil, inputErrorf("data.dir must be a folder or an archive of images: %w", err)
 	}
 	if info.IsDir() {

@@ -105,7 +105,7 @@ func TestHostilePickles(t *testing.T) {
 		"no storage there":   {dict("w", global+"("+storageID("FloatStorage", "../0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), `lacks storage "../0"`},
 		"another size":       {dict("w", global+"("+storageID("DoubleStorage", "0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), "should have 32 bytes and has 16"},
 		"a negated view":     {dict("w", global+"("+storageID("FloatStorage", "0")+"K\x00K\x04\x85K\x01\x85\x89}}"+text("neg")+"\x88stR"), "negated or conjugated"},
-		"an unknown type":    {dict("w", global+"("+storageID("QInt8Storage", "0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), "torch.QInt8Storage is not allowed here"},
+		"an unknown type":    {dict("w", global+"("+storageID("QInt8Storage", "0")+"K\x00K\x04\x85K\x01\x85\x89}tR"), "it holds quantised tensors (torch.QInt8Storage), which rapt does not read: convert them to float32"},
 		"no storage":         {dict("w", global+"(NK\x00K\x04\x85K\x01\x85\x89}tR"), "something else than a storage"},
 		"another reference":  {dict("w", text("x")+"Q"), "is no storage of a tensor"},
 		"a module":           {dict("w", "("+text("module")+"NNNtQ"), "torch.save(model.state_dict(), FILE)"},

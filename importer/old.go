@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -54,6 +55,9 @@ func readOld(path string) (*old, error) {
 		return nil, badInput(path, "is not valid YAML: %.200s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if len(document.Content) == 0 || document.Content[0].Kind != yaml.MappingNode {
+		if e := strings.ToLower(filepath.Ext(path)); e == ".pt" || e == ".pth" || e == ".tar" {
+			return nil, badInput(path, "is no checkpoint of PyTorch: neither a zip archive nor a pickle")
+		}
 		return nil, badInput(path, "holds no sections: general, pretrain and the others of the original project's configs are needed")
 	}
 	o := &old{path: path}

@@ -90,6 +90,11 @@ const saveStateDict = "torch.save(model.state_dict(), FILE) writes what can be r
 func explain(err error) error {
 	var refused *pickle.NotAllowedError
 	if errors.As(err, &refused) {
+		for part, kind := range map[string]string{"Complex": "complex", "_rebuild_qtensor": "quantised", ".QInt": "quantised", ".QUInt": "quantised"} {
+			if strings.Contains(refused.Name, part) {
+				return fmt.Errorf("it holds %s tensors (%s), which rapt does not read: convert them to float32 and save them again", kind, refused.Name)
+			}
+		}
 		return fmt.Errorf("%w. If the file holds a whole model, as torch.save(model, FILE) writes it: %s", err, saveStateDict)
 	}
 	return err

@@ -127,7 +127,12 @@ func TestCustomNetworkIsRefused(t *testing.T) {
 		_, err := trainer.Run(context.Background(), trainer.Settings(t, t.TempDir(), sets...), trainer.Quiet())
 		assert.ErrorContains(t, err, want)
 	}
-	_, err := trainer.Evaluate(context.Background(), trainer.EvalOptions{Path: bad, Console: trainer.Quiet().Console})
+	model := filepath.Join(t.TempDir(), "net.onnx")
+	_, err := trainer.Export(trainer.ExportOptions{Path: folder(first), Out: model})
+	require.NoError(t, err)
+	_, err = trainer.ImportModel(trainer.ImportOptions{Path: model, Out: filepath.Join(t.TempDir(), "net.safetensors"), Dataset: "cifar10"})
+	assert.ErrorContains(t, err, "net.onnx: it takes images of 1 x 28 x 28, and those of cifar10 are 3 x 32 x 32")
+	_, err = trainer.Evaluate(context.Background(), trainer.EvalOptions{Path: bad, Console: trainer.Quiet().Console})
 	require.True(t, isInput(err), "%v", err)
 	assert.ErrorContains(t, err, bad)
 }

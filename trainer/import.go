@@ -83,6 +83,9 @@ var usualDatasets = map[[3]int64]string{{1, 28, 28}: "mnist", {3, 32, 32}: "cifa
 // classesOf are those of the data sets whose classes are known beforehand.
 var classesOf = map[string]int{"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
 
+// sizesOf are the channels, height and width of the data sets whose images are known beforehand.
+var sizesOf = map[string][3]int64{"digits": {1, 28, 28}, "mnist": {1, 28, 28}, "fashion_mnist": {1, 28, 28}, "cifar10": {3, 32, 32}, "cifar100": {3, 32, 32}, "svhn": {3, 32, 32}}
+
 // chooseDataset takes the usual data set where none was asked for.
 func (m *Imported) chooseDataset(path string, o *outline) error {
 	guessed := m.Dataset == ""

@@ -120,6 +120,9 @@ func (p *pipeline) introduce() {
 	if whole := models.Whole(model); len(whole) > 0 && p.plan.kind == admm.CoupledFilter && prunes(p.cfg) {
 		p.log.Warn(fmt.Sprintf("coupled_filter leaves %d of the layers whole, whose channels are %s", len(whole), models.Unfollowed(model)), zap.Strings("whole", whole))
 	}
+	if p.cfg.Run.Precision == "tf32" && !dev.IsCUDA() {
+		p.log.Warn("run.precision is tf32, which only CUDA has: this device computes in float32")
+	}
 	if torch.DistrustsOneDNN() && !dev.IsCUDA() {
 		p.log.Warn("this oneDNN computes wrong gradients of convolutions: it is not used")
 	}

@@ -16,8 +16,10 @@ import (
 
 // PlanOptions of Plan.
 type PlanOptions struct {
-	Measure     bool   // take a few training steps of each stage, to estimate the time
-	StrategyOut string // write each layer's ratio to this file
+	Measure bool // take a few training steps of each stage, to estimate the time
+
+	Described   func(*metrics.Plan) // is called where steps are to be taken, with all but the time, before they are
+	StrategyOut string              // write each layer's ratio to this file
 }
 
 // Plan says what Run would do with cfg, and trains nothing. Where a budget needs weights, those of model.load are taken; without, the
@@ -57,6 +59,9 @@ func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics
 		}
 	}
 	if o.Measure {
+		if o.Described != nil {
+			o.Described(out)
+		}
 		out.Time, err = p.estimate(ctx)
 	}
 	return out, err

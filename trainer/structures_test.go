@@ -72,7 +72,7 @@ func TestStructuresInARun(t *testing.T) {
 func TestStructuresAreRefusedBeforeAnyWork(t *testing.T) {
 	for want, sets := range map[string][]string{
 		"conv1 has 1 inputs, of which 2:4 pruning needs a multiple of 4: want one of fc1, fc2":   {"prune.sparsity_type=2:4", "prune.ratio=0", "prune.ratios={conv1: 0.5}"},
-		"the channels of dpn26 are shuffled, split or grouped":                                   {"prune.sparsity_type=coupled_filter", "model.arch=dpn26", "prune.ratio=0.5"},
+		"the channels of pnasneta are shuffled, split or grouped":                                {"prune.sparsity_type=coupled_filter", "model.arch=pnasneta", "prune.ratio=0.5"},
 		"the network has no layer that pattern pruning is for":                                   {"prune.sparsity_type=pattern", "prune.ratio=5/9"},
 		"conv1 has kernels of 5x5, and pattern pruning is for 3x3; no layer of the network fits": {"prune.sparsity_type=pattern", "prune.ratio=0", "prune.ratios={conv1: 5/9}"},
 	} {

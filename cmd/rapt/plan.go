@@ -34,14 +34,23 @@ get smaller and which only sparse, sizes in bytes, and estimates of memory and t
 			if err != nil {
 				return err
 			}
-			plan, err := trainer.Plan(ctx, cfg, trainer.PlanOptions{Measure: !still, StrategyOut: out})
-			if err != nil {
+			shown := false
+			plan, err := trainer.Plan(ctx, cfg, trainer.PlanOptions{Measure: !still, StrategyOut: out, Described: func(plan *metrics.Plan) {
+				if !a.json {
+					a.showPlan(plan)
+					shown = true
+				}
+				fmt.Fprintln(a.err, "taking training steps to estimate the time; --no-measure leaves them out")
+			}})
+			switch {
+			case err != nil:
 				return err
-			}
-			if a.json {
+			case a.json:
 				return a.writeJSON(plan)
+			case !shown:
+				a.showPlan(plan)
 			}
-			a.showPlan(plan)
+			metrics.PlanTimes(a.out, plan)
 			return nil
 		}),
 	}

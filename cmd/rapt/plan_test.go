@@ -17,6 +17,7 @@ func TestPlan(t *testing.T) {
 	config, folder := tinyRun(t)
 	code, out, errOut := program(t, "plan", config, "--json")
 	require.Zero(t, code, errOut)
+	assert.Equal(t, "taking training steps to estimate the time; --no-measure leaves them out\n", errOut)
 	var p metrics.Plan
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
@@ -44,6 +45,7 @@ func TestPlan(t *testing.T) {
 	assert.Contains(t, out, "conv2.weight")
 	assert.Contains(t, out, "shrunk")
 	assert.NotContains(t, out, "time of")
+	assert.NotContains(t, errOut, "taking training steps")
 	assert.FileExists(t, file)
 	code, out, errOut = program(t, "run", config, "--set", "prune.ratio=0", "--set", "prune.sparsity_type=filter", "--set", "prune.strategy="+file)
 	require.Zero(t, code, errOut)

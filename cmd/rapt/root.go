@@ -34,6 +34,7 @@ clean accuracy, robust accuracy and sparsity.`,
 			cmd.SetOut(a.err)
 			return firstError(cmd.Help(), usagef("a command is needed"))
 		},
+		Version:           version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
@@ -44,6 +45,7 @@ clean accuracy, robust accuracy and sparsity.`,
 	root.AddCommand(a.runCommand(), a.trainCommand(), a.evalCommand(), a.compareCommand(), a.transferCommand(), a.sparsityCommand(), a.compactCommand(), a.exportCommand(), a.reportCommand(), a.predictCommand(), a.planCommand(),
 		a.sweepCommand(), a.importCommand(), a.modelsCommand(), a.dataCommand(), a.doctorCommand(), a.versionCommand())
 	root.SetHelpCommand(helpCommand())
+	root.SetVersionTemplate("rapt {{.Version}}\n") // rapt version says more
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetArgs(append([]string{}, a.args...))

@@ -123,6 +123,9 @@ func decodeHeader(path string, r io.Reader, size int64) (map[string]string, []Te
 	if magic := length[:]; n > maxHeader && (bytes.HasPrefix(magic, []byte("PK\x03\x04")) || magic[0] == 0x80 && magic[1] <= 5) { // a zip archive or a pickle
 		return nil, nil, badInput(path, "is not a safetensors file; if it is PyTorch's, rapt import makes a checkpoint of it")
 	}
+	if n > maxHeader && !slices.ContainsFunc(length[:], func(b byte) bool { return b < '\t' || b > '~' }) {
+		return nil, nil, badInput(path, "is a text: a checkpoint (.safetensors) or a run's folder is needed")
+	}
 	if n > maxHeader {
 		return nil, nil, badInput(path, "is not a safetensors file: it claims a header of %d bytes, above the limit of %d", n, maxHeader)
 	}

@@ -148,6 +148,7 @@ func TestHostileFilesAreRefused(t *testing.T) {
 		{"header above 100 MB", "above the limit", binary.LittleEndian.AppendUint64(nil, 100_000_001)},
 		{"a zip archive", "rapt import makes a checkpoint of it", []byte("PK\x03\x04\x00\x00\x08\x08\x00\x00")},
 		{"a pickle", "rapt import makes a checkpoint of it", []byte("\x80\x02\x8a\x0al\xfc\x9cF\xf9\x20")},
+		{"a text", "is a text: a checkpoint (.safetensors) or a run's folder is needed", []byte("# Title\n")},
 		{"header longer than the file", "claims a header of 90000000 bytes and has 0", binary.LittleEndian.AppendUint64(nil, 90_000_000)},
 		{"not JSON", "broken JSON", raw("hello there")},
 		{"an array", "not a JSON object", raw(`[]`)},

@@ -129,7 +129,7 @@ func TestWrongValues(t *testing.T) {
 		{"run: {log_every: 0}", "configs/x.yaml:4: run.log_every is 0: at least 1 is needed"},
 		{"run: {keep_last: 0}", "configs/x.yaml:4: run.keep_last is 0: 2, the newest checkpoint and the one before it, is what is built so far"},
 		{"evaluate: {epsilon: 16}", "configs/x.yaml:4: evaluate.epsilon is 16: pixels are in [0,1], did you mean 16/255?"},
-		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0 is needed"},
+		{"evaluate: {step_size: -1}", "configs/x.yaml:4: evaluate.step_size is -1: a number above 0, or 0 for the usual one, is needed"},
 		{"evaluate: {attacks: [pdg-40]}", `configs/x.yaml:4: evaluate.attacks has a wrong entry: unknown attack "pdg-40", did you mean pgd-40? (known: ` + strings.Join(adversarial.Names(), ", ") + ")"},
 		{"evaluate: {attacks: [pgd-4, pgd-4]}", "configs/x.yaml:4: evaluate.attacks holds pgd-4 twice"},
 		{"prune: {round_to: 0}", "configs/x.yaml:4: prune.round_to is 0: at least 1 is needed"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 //	  run.seed: [1, 2, 3]
 type Sweep struct {
 	Config string // the config's path
+	path   string
 	name   string // the file's base name
 	keys   []sweepKey
 }
@@ -76,7 +78,7 @@ func LoadSweep(path string) (*Sweep, error) {
 		return nil, &Error{Problems: []string{fault.prefix(path) + fault.text}}
 	}
 	d := &decoder{cfg: &Config{}, problems: problems{name: path}}
-	s := &Sweep{name: baseName(path)}
+	s := &Sweep{path: path, name: baseName(path)}
 	d.mapping(root, "", func(key string, at origin, value *yaml.Node) {
 		switch {
 		case key == "config" && value.Kind == yaml.ScalarNode && value.Value != "":
@@ -108,6 +110,12 @@ func (s *Sweep) key(d *decoder, key string, at origin, value *yaml.Node) {
 	case value.Kind != yaml.SequenceNode || len(value.Content) == 0:
 		d.problems.add(at, "grid.%s %s: a list of values such as [1, 2, 3] is needed", clip(key), describe(value))
 	default:
+		for i, one := range value.Content {
+			if slices.ContainsFunc(value.Content[:i], func(other *yaml.Node) bool { return sameText(one, other) }) {
+				text, _ := yamlText(resolve(one))
+				d.problems.add(at, "grid.%s holds %s twice: each value is a point of its own", clip(key), clip(text))
+			}
+		}
 		s.keys = append(s.keys, sweepKey{key, value.Content})
 	}
 }
@@ -195,6 +203,33 @@ func inLine(node *yaml.Node) *yaml.Node {
 	return &out
 }
 
+// own has the problems of an error name the grid that a value stands in: nobody gave it with --set.
+func (s *Sweep) own(i int, p Point, err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	rest := s.N()
+	out := &Error{Problems: slices.Clone(e.Problems)}
+	for at, k := range s.keys {
+		rest /= len(k.values)
+		line := k.values[i/rest%len(k.values)].Line
+		for n, text := range out.Problems {
+			if tail, ok := strings.CutPrefix(text, "--set "+p.Sets[at]+": "); ok {
+				out.Problems[n] = fmt.Sprintf("%s:%d: grid, %s: %s", s.path, line, p.Sets[at], tail)
+			}
+		}
+	}
+	return out
+}
+
+// sameText tells whether two values of a key are written alike.
+func sameText(a, b *yaml.Node) bool {
+	x, errX := yamlText(resolve(a))
+	y, errY := yamlText(resolve(b))
+	return errX == nil && errY == nil && x == y
+}
+
 // Load is the config of point i, with further overrides. Its folder is run.out_dir/SWEEP/POINT.
 func (s *Sweep) Load(i int, sets []string) (*Config, error) {
 	p, err := s.Point(i)
@@ -203,7 +238,7 @@ func (s *Sweep) Load(i int, sets []string) (*Config, error) {
 	}
 	cfg, err := Load(s.Config, append(slices.Clone(sets), p.Sets...))
 	if err != nil {
-		return nil, err
+		return nil, s.own(i, p, err)
 	}
 	cfg.Run.OutDir, cfg.Run.Name = filepath.Join(cfg.Run.OutDir, s.name), p.Name
 	return cfg, nil

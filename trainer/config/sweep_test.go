@@ -120,6 +120,7 @@ func TestWrongSweeps(t *testing.T) {
 		"config: base.yaml\ngrid: {run.seed: []}":                 "a list of values",
 		"config: base.yaml\ngrid: {run.name: [a, b]}":             "run.name is the sweep's own to give",
 		"config: base.yaml\ngrid: {run.seed: [1]}\nbase: x":       `unknown key "base"`,
+		"config: base.yaml\ngrid: {run.seed: [1, 2, 1]}":          "grid.run.seed holds 1 twice",
 		"config: [a]\ngrid: {run.seed: [1]}":                      "config is [a]: the path of a config",
 		"config: base.yaml\ngrid: {run.seed: [1], run.seed: [2]}": "given twice",
 		"": "the sweep is empty",
@@ -134,5 +135,11 @@ func TestWrongSweeps(t *testing.T) {
 	s, err = config.LoadSweep(sweepFile(t, "config: base.yaml\ngrid: {run.sed: [1, 2]}"))
 	require.NoError(t, err)
 	_, err = s.Load(1, nil)
-	require.ErrorContains(t, err, `--set run.sed=2: unknown key "run.sed"; did you mean "seed"?`)
+	require.ErrorContains(t, err, `sizes.yaml:2: grid, run.sed=2: unknown key "run.sed"; did you mean "seed"?`)
+	s, err = config.LoadSweep(sweepFile(t, "config: base.yaml\ngrid:\n  run.seed: [1, 2]\n  prune.ratio: [0.5, 90]"))
+	require.NoError(t, err)
+	_, err = s.Load(2, nil)
+	require.NoError(t, err)
+	_, err = s.Load(3, []string{"prune.ratio=0.7"})
+	require.ErrorContains(t, err, "sizes.yaml:4: grid, prune.ratio=90: prune.ratio is 90")
 }

@@ -93,6 +93,16 @@ func (v *checker) positive(key string, value Number) {
 	}
 }
 
+// lengthOrNone is a length in the adversary's norm, or 0 for what it stands for.
+func (v *checker) lengthOrNone(key string, value Number, none string) {
+	switch {
+	case value < 0:
+		v.fail(key, "is %v: a number above 0, or 0 for %s, is needed", value, none)
+	case value != 0:
+		v.length(key, value, v.cfg.Adversary.Norm)
+	}
+}
+
 func (v *checker) all() {
 	v.run(&v.cfg.Run)
 	v.data(&v.cfg.Data)
@@ -263,12 +273,8 @@ func (v *checker) evaluate(e *Evaluate) {
 		}
 		seen[name] = true
 	}
-	if e.Epsilon != 0 {
-		v.length("evaluate.epsilon", e.Epsilon, v.cfg.Adversary.Norm)
-	}
-	if e.StepSize != 0 {
-		v.length("evaluate.step_size", e.StepSize, v.cfg.Adversary.Norm)
-	}
+	v.lengthOrNone("evaluate.epsilon", e.Epsilon, "adversary.epsilon")
+	v.lengthOrNone("evaluate.step_size", e.StepSize, "the usual one")
 	for _, name := range e.Baselines {
 		if !slices.Contains(baselines, name) {
 			v.fail("evaluate.baselines", "holds %q: %s are known", clip(name), listing(baselines))

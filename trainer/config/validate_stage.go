@@ -54,6 +54,10 @@ func (v *checker) stageRelations(name string, s *Stage) {
 		v.relate(key("milestones"), "is given, but %s is %s: only multistep uses it", key("lr_schedule"), s.LRSchedule)
 	}
 	for i, epoch := range s.Milestones {
+		if s.Epochs < 2 {
+			v.relate(key("milestones"), "is given, and a stage of %d epochs has none between two: leave it out", s.Epochs)
+			break
+		}
 		if epoch < 1 || epoch >= s.Epochs {
 			v.relate(key("milestones"), "holds %d: the stage's %d epochs leave 1 to %d", epoch, s.Epochs, s.Epochs-1)
 		} else if i > 0 && epoch <= s.Milestones[i-1] {

@@ -151,9 +151,13 @@ func PlanTable(w io.Writer, p *Plan) {
 	fmt.Fprintf(w, "memory, estimated: %s in %s (weights %s, gradients %s, optimizer %s, Z and U %s, masks %s, activations %s), and the data and libtorch\n", sized(m.Total),
 		m.Stage, sized(m.Weights), sized(m.Gradients), sized(m.Optimizer), sized(m.ADMM), sized(m.Masks), sized(m.Activations))
 	fmt.Fprintf(w, "disk: up to %s of checkpoints\n", sized(p.Disk))
+}
+
+// PlanTimes writes the estimates of time, where there are any.
+func PlanTimes(w io.Writer, p *Plan) {
 	if p.Time != nil {
 		for _, s := range p.Time.Stages {
-			fmt.Fprintf(w, "time of %s, estimated: %s (%d epochs, %d steps of %.1f ms)\n", s.Stage, Seconds(s.Seconds), s.Epochs, s.Steps, s.StepMS)
+			fmt.Fprintf(w, "time of %s, estimated: %s (%d epochs, %d steps of %.1f ms, validation and test)\n", s.Stage, Seconds(s.Seconds), s.Epochs, s.Steps, s.StepMS)
 		}
 		fmt.Fprintf(w, "time of all, estimated: %s on %s\n", Seconds(p.Time.Seconds), p.Time.Device)
 	}
