@@ -110,9 +110,13 @@ func (t Tensor) Narrow(dim int, start, length int64) Tensor {
 
 // Pad surrounds t with v; pad holds (before, after) pairs from the last dimension on.
 func (t Tensor) Pad(v float64, pad ...int64) Tensor {
-	return t.one("Pad", func(s *Session, p C.ct_tensor) *C.char {
+	out := t.one("Pad", func(s *Session, p C.ct_tensor) *C.char {
 		return C.ct_pad(p, cShape(pad), C.int64_t(len(pad)), C.double(v), &s.out)
 	})
+	if t.s != nil && t.s.tape != nil {
+		t.s.note(Step{Op: "Pad", In: []Tensor{t}, Out: out, Ints: slices.Clone(pad), Floats: []float64{v}})
+	}
+	return out
 }
 
 // Cat joins tensors along dim.

@@ -53,6 +53,11 @@ var ops = map[string]operation{
 	"slice": {1, 3, sliceShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { // dimension, start, length
 		return in[0].Narrow(int(n.Ints[0]), n.Ints[1], n.Ints[2])
 	}},
+	"pad": {1, 3, padShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor { // dimension, zeros before, zeros behind
+		pairs := make([]int64, 2*(int64(len(in[0].Shape()))-n.Ints[0])) // from the last dimension on
+		copy(pairs[len(pairs)-2:], n.Ints[1:])
+		return in[0].Pad(0, pairs...)
+	}},
 	"cat": {0, 1, catShape, func(n Node, in []torch.Tensor, _ nn.Mode) torch.Tensor {
 		return in[0].Session().Cat(int(n.Ints[0]), in...)
 	}}, // dimension
@@ -185,6 +190,16 @@ func sliceShape(n Node, in [][]int64) ([]int64, error) {
 	}
 	out := slices.Clone(in[0])
 	out[dim-1] = length
+	return out, nil
+}
+
+func padShape(n Node, in [][]int64) ([]int64, error) {
+	dim, before, behind := n.Ints[0], n.Ints[1], n.Ints[2]
+	if dim < 1 || dim > int64(len(in[0])) || !within(0, before, behind) {
+		return nil, fmt.Errorf("dimension %d of %v, after the batch's, cannot be padded by %d and %d", dim, in[0], before, behind)
+	}
+	out := slices.Clone(in[0])
+	out[dim-1] += before + behind
 	return out, nil
 }
 

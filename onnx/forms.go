@@ -74,6 +74,15 @@ var forms = map[string]form{
 		dim, start, length := s.Ints[0], s.Ints[1], s.Ints[2]
 		return one("Slice", []string{w.constant(start), w.constant(start + length), w.constant(dim)}), nil
 	},
+	"Pad": func(w *writer, s torch.Step) ([]part, error) { // there all that comes before the dimensions, and then all that comes behind
+		rank := len(s.In[0].Shape())
+		pads := make([]int64, 2*rank)
+		for i := 0; i < len(s.Ints); i += 2 {
+			d := rank - 1 - i/2
+			pads[d], pads[rank+d] = s.Ints[i], s.Ints[i+1]
+		}
+		return one("Pad", []string{w.constant(pads...), w.number(s.Floats[0])}), nil
+	},
 	"Cat": func(_ *writer, s torch.Step) ([]part, error) {
 		return one("Concat", nil, attribute("axis", s.Ints[0])), nil
 	},

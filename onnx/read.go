@@ -29,6 +29,7 @@ type Node struct {
 	Ints     map[string][]int64 // attributes; a single number is a list of one
 	Floats   map[string]float64
 	Texts    map[string]string
+	Value    *Tensor // the attribute that is a tensor
 }
 
 // Tensor holds Floats or Ints.
@@ -211,7 +212,6 @@ func inside(b []byte, f func(wireField) error, path ...protowire.Number) error {
 
 func (r *reader) node(b []byte) error {
 	n := Node{Ints: map[string][]int64{}, Floats: map[string]float64{}, Texts: map[string]string{}}
-	var value *Tensor
 	err := wire(b, func(f wireField) error {
 		switch f.number {
 		case 1:
@@ -223,7 +223,7 @@ func (r *reader) node(b []byte) error {
 		case 4:
 			n.Op = string(f.bytes)
 		case 5:
-			return r.attribute(&n, &value, f.bytes)
+			return r.attribute(&n, f.bytes)
 		}
 		return nil
 	})
@@ -233,15 +233,15 @@ func (r *reader) node(b []byte) error {
 	if len(n.Out) == 0 {
 		return fmt.Errorf("an operation %q makes nothing", n.Op)
 	}
-	if n.Op == "Constant" && value != nil {
-		r.g.Tensors[n.Out[0]] = *value
+	if n.Op == "Constant" && n.Value != nil {
+		r.g.Tensors[n.Out[0]] = *n.Value
 		return nil
 	}
 	r.g.Nodes = append(r.g.Nodes, n)
 	return nil
 }
 
-func (r *reader) attribute(n *Node, value **Tensor, b []byte) error {
+func (r *reader) attribute(n *Node, b []byte) error {
 	var name string
 	var ints []int64
 	var set func()
@@ -258,7 +258,7 @@ func (r *reader) attribute(n *Node, value **Tensor, b []byte) error {
 			set = func() { n.Texts[name] = string(f.bytes) }
 		case 5:
 			_, t, err := r.tensor(f.bytes)
-			*value = &t
+			n.Value = &t
 			return err
 		}
 		return nil
@@ -268,9 +268,9 @@ func (r *reader) attribute(n *Node, value **Tensor, b []byte) error {
 	}
 	switch name { // Constant's other forms
 	case "value_int", "value_ints":
-		*value = &Tensor{Shape: []int64{int64(len(ints))}, Ints: ints}
+		n.Value = &Tensor{Shape: []int64{int64(len(ints))}, Ints: ints}
 	case "value_float":
-		*value = &Tensor{Floats: []float32{float32(n.Floats[name])}}
+		n.Value = &Tensor{Floats: []float32{float32(n.Floats[name])}}
 	}
 	return err
 }

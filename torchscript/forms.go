@@ -51,6 +51,9 @@ var forms = map[string]form{
 	"Narrow": func(in []string, s torch.Step) string {
 		return fmt.Sprintf("torch.narrow(%s, %s)", in[0], list(s.Ints))
 	},
+	"Pad": func(in []string, s torch.Step) string {
+		return fmt.Sprintf("torch.constant_pad_nd(%s, [%s], %g)", in[0], list(s.Ints), s.Floats[0])
+	},
 	"Cat": func(in []string, s torch.Step) string { return fmt.Sprintf("torch.cat([%s], %d)", args(in), s.Ints[0]) },
 	"LogSoftmax": func(in []string, s torch.Step) string {
 		return fmt.Sprintf("torch.log_softmax(%s, %d)", in[0], s.Ints[0])

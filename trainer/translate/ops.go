@@ -33,6 +33,7 @@ func init() {
 		"Shape": (*translation).shape, "Gather": (*translation).gather, "Unsqueeze": (*translation).unsqueeze, "Cast": (*translation).cast,
 		"CastLike": (*translation).castLike, "Expand": (*translation).expand, "Squeeze": (*translation).squeeze,
 		"SplitToSequence": (*translation).sequenceOf, "SequenceAt": (*translation).sequenceAt, "Min": (*translation).least,
+		"ConstantOfShape": (*translation).constantOfShape,
 	}
 }
 

@@ -37,6 +37,9 @@ func (t *translation) flatten(n onnx.Node) error {
 // reshape takes a shape whose first number is the batch's, and at most one other that is to be found.
 func (t *translation) reshape(n onnx.Node) error {
 	if t.isSizes(n) {
+		if done, err := t.paired(n); done {
+			return err
+		}
 		return t.same(n)
 	}
 	to, err := t.sizesOf(n, 1)
@@ -125,6 +128,9 @@ func (t *translation) squeeze(n onnx.Node) error {
 
 // transpose is of a value, or turns a linear layer's weight round before it is multiplied by.
 func (t *translation) transpose(n onnx.Node) error {
+	if len(n.In) > 0 && t.pairs[n.In[0]] != nil {
+		return t.firstsThenSeconds(n)
+	}
 	if v, ok, err := t.numbers(n, 0); err != nil || ok && len(v.Shape) == 2 && len(v.Floats) > 0 {
 		if err == nil {
 			t.from.Tensors[n.Out[0]], t.turned[n.Out[0]] = transposed(v), n.In[0]
@@ -139,11 +145,8 @@ func (t *translation) transpose(n onnx.Node) error {
 }
 
 func (t *translation) slice(n onnx.Node) error {
-	x, err := t.input(n, 0)
-	if err != nil {
-		return err
-	}
 	var starts, ends, axes, steps []int64
+	var err error
 	for i, to := range []*[]int64{&starts, &ends, &axes, &steps} {
 		if *to, err = t.list(n, []string{"starts", "ends", "axes", "steps"}[i], i+1); err != nil {
 			return err
@@ -151,6 +154,21 @@ func (t *translation) slice(n onnx.Node) error {
 	}
 	if len(steps) == 0 {
 		steps = []int64{1}
+	}
+	if len(n.In) > 0 && t.pairs[n.In[0]] != nil {
+		return t.lastFirst(n, starts, ends, axes, steps)
+	}
+	if len(n.In) > 0 {
+		if before, ok := t.strides[n.In[0]]; ok {
+			return t.everyNth(n, before.of, before, starts, ends, axes, steps)
+		}
+	}
+	x, err := t.input(n, 0)
+	if err != nil {
+		return err
+	}
+	if steps[0] > 1 {
+		return t.everyNth(n, x, strided{}, starts, ends, axes, steps)
 	}
 	shape := t.shapeOf(x)
 	if len(starts) != 1 || len(ends) != 1 || len(axes) != 1 || !slices.Equal(steps, []int64{1}) || axes[0] < 1 || int(axes[0]) > len(shape) {
@@ -172,17 +190,6 @@ func (t *translation) logSoftmax(n onnx.Node) error {
 		return fmt.Errorf("its axis is %d, and 1, the classes, is needed", axis)
 	}
 	return plain("logsoftmax")(t, n)
-}
-
-// pad is nothing where it adds nothing, as PyTorch has it before pooling.
-func (t *translation) pad(n onnx.Node) error {
-	x, err := t.input(n, 0)
-	pads, e := t.list(n, "pads", 1)
-	if err = firstOf(err, e); err != nil || slices.ContainsFunc(pads, func(v int64) bool { return v != 0 }) {
-		return firstOf(err, fmt.Errorf("it pads by %v, and only a convolution's or a pooling's own padding is taken", pads))
-	}
-	t.alias(n, x)
-	return nil
 }
 
 // unsqueeze puts dimensions of 1 in.

@@ -25,7 +25,7 @@ func TestPyTorch(t *testing.T) {
 		wired  bool
 	}{
 		"plain": {"", true}, "plain-beside": {"", true}, "plain-open": {"", true}, "residual": {"mean std", true}, "residual-folded": {"-", true}, "others": {"out shift", true}, "dropping": {"", true}, "others-open": {"out shift", true},
-		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", true}, "others-new-open": {"out shift", true}, "dropping-new": {"", true}, "shapes": {"", true}, "shapes-new": {"", true}, "hard": {"", true}, "hard-new": {"", true}, "normal": {"mean std", false}, "normal-new": {"mean std", false},
+		"plain-new": {"", true}, "residual-new": {"mean std", true}, "residual-new-folded": {"-", true}, "others-new": {"out shift", true}, "others-new-open": {"out shift", true}, "dropping-new": {"", true}, "shapes": {"", true}, "shapes-new": {"", true}, "hard": {"", true}, "hard-new": {"", true}, "normal": {"mean std", false}, "padded": {"", true}, "padded-open": {"", true}, "normal-new": {"mean std", false},
 	} {
 		var want struct {
 			Images, Logits []float32
@@ -105,6 +105,9 @@ func TestLookAlikes(t *testing.T) {
 		"raw":         "numbers of the file, of the shape [], are taken only to normalise all that the network sees",
 		"clamp":       "it bounds numbers to [-Inf 6], and only 0 to 6",
 		"twice":       "numbers of the file, of the shape [5], are taken only",
+		"reflect":     `it pads by [0 0 1 1 0 0 1 1] (mode "reflect"), and only zeros`,
+		"ones":        `it pads by [0 0 1 1 0 0 1 1] (mode "constant"), and only zeros`,
+		"stripes":     "its input /Slice_output_0 is every 2-th row or column of maps",
 		"squeeze-new": "it takes away all dimensions of 1",
 		"alone":       "only the smaller of a ReLU's result and 6 (ReLU6) is taken",
 		"clone-new":   "numbers of the file, of the shape [], are taken only to normalise all that the network sees",

@@ -27,7 +27,7 @@ func ONNX(path string) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, sequences: map[string]sequence{}, zeros: map[string]bool{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
+	t := &translation{from: g, at: map[string]int{g.Input: models.Images}, sizes: map[string][]int64{}, pairs: map[string][][2]int64{}, strides: map[string]strided{}, sequences: map[string]sequence{}, zeros: map[string]bool{}, weights: map[string]string{}, turned: map[string]string{}, linear: map[int]bool{}, noted: map[string]bool{}}
 	if len(g.Shape) != 4 || slices.Contains(g.Shape[1:], 0) {
 		return nil, fmt.Errorf("its input %s has the shape %v, where [N, channels, height, width] is needed, all but N fixed", g.Input, g.Shape)
 	}
@@ -50,9 +50,11 @@ func ONNX(path string) (*Network, error) {
 type translation struct {
 	Network
 	from      *onnx.Graph
-	shapes    [][]int64          // of the nodes' results
-	at        map[string]int     // the nodes that make the values
-	sizes     map[string][]int64 // values that say a shape; 0 is the batch's size
+	shapes    [][]int64             // of the nodes' results
+	at        map[string]int        // the nodes that make the values
+	sizes     map[string][]int64    // values that say a shape; 0 is the batch's size
+	pairs     map[string][][2]int64 // the same, on the way through pad's exporter
+	strides   map[string]strided
 	sequences map[string]sequence
 	zeros     map[string]bool   // tensors that are 0 over and over
 	read      map[string]int    // by how many operations; being the output counts
@@ -117,6 +119,9 @@ func (t *translation) input(n onnx.Node, i int) (int, error) {
 		return 0, fmt.Errorf("it lacks an input")
 	}
 	at, ok := t.at[n.In[i]]
+	if half, some := t.strides[n.In[i]]; some {
+		return 0, fmt.Errorf("its input %s is every %d-th row or column of maps, and only of both at once are they taken", n.In[i], half.step)
+	}
 	if !ok {
 		return 0, fmt.Errorf("its input %s is none that images lead to", n.In[i])
 	}

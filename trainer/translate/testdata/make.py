@@ -150,6 +150,12 @@ class Refused(nn.Module):
             return self.fc((self.conv((x - 0.5) / 0.25) + self.conv.bias.view(1, 4, 1, 1).sum() * 0 + F.max_pool2d(x, 3, 1)).mean([2, 3]))
         if self.how == "clone":  # the same by way of a copy
             return self.fc((self.conv((x.clone() - 0.5) / 0.25) + F.max_pool2d(x, 3, 1)).mean([2, 3]))
+        if self.how == "reflect":
+            return self.fc(self.conv(F.pad(x, (1, 1, 1, 1), "reflect")).mean([2, 3]))
+        if self.how == "ones":
+            return self.fc(self.conv(F.pad(x, (1, 1, 1, 1), "constant", 1.0)).mean([2, 3]))
+        if self.how == "stripes":
+            return self.fc(self.conv(x[:, :, ::2]).mean([2, 3]))
         y = self.conv(x).mean([2, 3])
         if self.how == "squeeze":  # of one image the batch's dimension too
             return self.fc(self.conv(x).mean([2, 3], keepdim=True).squeeze())
@@ -184,6 +190,23 @@ def bare(path):
     onnx.save(m, path)
 
 
+class Padded(nn.Module):
+    """Shortcuts without weights: every other pixel, with channels of zeros on both sides (option A of CIFAR's ResNets); and a padding of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4)
+        self.conv2, self.conv3 = nn.Conv2d(4, 6, 3, 2, 1), nn.Conv2d(6, 8, 3, 1, 1)
+        self.conv4, self.linear = nn.Conv2d(8, 4, 3, 2), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        y = self.conv3(F.relu(self.conv2(x)))
+        x = F.relu(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 1, 3), "constant", 0))
+        x = F.relu(self.conv4(F.pad(x, (0, 1, 2, 1))))
+        return self.linear(x.mean((2, 3)))
+
+
 def write(name, make, shape, **options):
     model, x = drawn(make), torch.rand(2, *shape)
     with torch.no_grad():
@@ -210,6 +233,7 @@ def newer():
     write("shapes-new", Shapes, (1, 8, 8), **inside)
     write("hard-new", Hard, (1, 8, 8), **inside)
     write("normal-new", Normal, (3, 8, 8), **inside)
+    write("padded-new", Padded, (1, 9, 7), **inside)
     torch.manual_seed(3)
     for how in ("squeeze", "least", "clone"):
         torch.onnx.export(Refused(how).eval(), (torch.rand(2, 1, 6, 6),), f"refused-{how}-new.onnx", **inside, **opened)
@@ -222,10 +246,10 @@ def main():
         return
     for name, make, shape, options in [
         ("plain", Plain, (1, 16, 16), KEEP), ("plain-open", Plain, (1, 16, 16), OPEN), ("residual", Residual, (3, 8, 8), {**KEEP, **OPEN}),
-        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("hard", Hard, (1, 8, 8), KEEP), ("normal", Normal, (3, 8, 8), KEEP), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
+        ("dropping", Dropping, (1, 8, 8), KEEP), ("shapes", Shapes, (1, 8, 8), KEEP), ("hard", Hard, (1, 8, 8), KEEP), ("normal", Normal, (3, 8, 8), KEEP), ("padded", Padded, (1, 9, 7), KEEP), ("padded-open", Padded, (1, 9, 7), {**KEEP, **OPEN}), ("residual-folded", Residual, (3, 8, 8), {}), ("others", Others, (3, 16, 16), KEEP), ("others-open", Others, (3, 16, 16), {**KEEP, **OPEN}),
     ]:
         write(name, make, shape, **options)
-    for how in ("raw", "clamp", "twice"):
+    for how in ("raw", "clamp", "twice", "reflect", "ones", "stripes"):
         torch.onnx.export(Refused(how).eval(), torch.rand(1, 1, 6, 6), f"refused-{how}.onnx", input_names=["images"], output_names=["logits"])
     value = lambda name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, 6, 6])
     alone = onnx.helper.make_graph([onnx.helper.make_node("Min", ["images"], ["logits"])], "alone", [value("images")], [value("logits")])
