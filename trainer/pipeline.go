@@ -72,7 +72,11 @@ func Run(ctx context.Context, cfg *config.Config, o RunOptions) (report *metrics
 	}
 	defer func() { err = errors.Join(err, p.run.Close()) }()
 	if p.run.Resumed {
-		if err := errors.Join(p.sameConfig(), p.sameData(), p.sameStrategy()); err != nil {
+		err := errors.Join(p.sameConfig(), p.sameStrategy())
+		if err == nil { // or another data.train_limit would be taken for other images
+			err = p.sameData()
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

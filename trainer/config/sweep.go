@@ -58,12 +58,15 @@ func IsSweep(path string) bool {
 	if fault != nil {
 		return false
 	}
+	return slices.Contains(topKeys(root), "grid")
+}
+
+// topKeys are those of a mapping.
+func topKeys(root *yaml.Node) (out []string) {
 	for i := 0; i+1 < len(root.Content); i += 2 {
-		if resolve(root.Content[i]).Value == "grid" {
-			return true
-		}
+		out = append(out, resolve(root.Content[i]).Value)
 	}
-	return false
+	return out
 }
 
 // LoadSweep reads a sweep's file. What is wrong with it comes back as one *Error; the config and the points are checked when they are
@@ -76,6 +79,9 @@ func LoadSweep(path string) (*Sweep, error) {
 	root, fault := parseFile(data, sweepFile)
 	if fault != nil {
 		return nil, &Error{Problems: []string{fault.prefix(path) + fault.text}}
+	}
+	if sections := topKeys(root); !slices.Contains(sections, "grid") && slices.Contains(sections, "model") {
+		return nil, &Error{Problems: []string{fmt.Sprintf("%s is a config, and no sweep: a sweep is a file of its own with config, the path of one, and grid, such as {run.seed: [1, 2, 3]}", path)}}
 	}
 	d := &decoder{cfg: &Config{}, problems: problems{name: path}}
 	s := &Sweep{path: path, name: baseName(path)}

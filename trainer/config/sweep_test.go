@@ -120,6 +120,7 @@ func TestWrongSweeps(t *testing.T) {
 		"config: base.yaml\ngrid: {run.seed: []}":                 "a list of values",
 		"config: base.yaml\ngrid: {run.name: [a, b]}":             "run.name is the sweep's own to give",
 		"config: base.yaml\ngrid: {run.seed: [1]}\nbase: x":       `unknown key "base"`,
+		"model: {arch: lenet}\ndata: {dataset: mnist}":            "sizes.yaml is a config, and no sweep",
 		"config: base.yaml\ngrid: {run.seed: [1, 2, 1]}":          "grid.run.seed holds 1 twice",
 		"config: [a]\ngrid: {run.seed: [1]}":                      "config is [a]: the path of a config",
 		"config: base.yaml\ngrid: {run.seed: [1], run.seed: [2]}": "given twice",

@@ -259,8 +259,9 @@ func (p *Prune) any() bool {
 	return len(p.Steps.List) > 0 || p.Budget.Given() || p.Strategy != "" || Step{p.Ratio, p.Ratios}.any()
 }
 
+// any tells whether something is to be removed; what is wrong with a ratio is said elsewhere.
 func (s Step) any() bool {
-	return s.Ratio > 0 || slices.ContainsFunc(s.Ratios, func(one LayerRatio) bool { return one.Ratio > 0 })
+	return s.Ratio != 0 || slices.ContainsFunc(s.Ratios, func(one LayerRatio) bool { return one.Ratio != 0 })
 }
 
 func (v *checker) evaluate(e *Evaluate) {
