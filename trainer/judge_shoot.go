@@ -28,11 +28,11 @@ func (e *evaluation) shoot(ctx context.Context, w *worker, a adversarial.Attack,
 	for n, k := range early {
 		again[n] = ids[k]
 	}
-	more, early2, err := e.fire(ctx, w, a, nn.Eval, again, progress)
+	more, unbroken, err := e.fire(ctx, w, a, nn.Eval, again, progress)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range early2 {
+	for _, n := range unbroken {
 		if s := more[n]; !s.tied(w.s.Device()) {
 			return nil, faultf("%s says that it fooled the network on image %d, which the network gets right (margin %.4g)", a.Name(), again[n], s.margin)
 		}

@@ -146,6 +146,7 @@ func (p *pipeline) recorded() {
 			p.notRecorded(m.unrecorded)
 			m.unrecorded = nil
 			p.team.stopRecording()
+			_ = torch.EmptyCUDACache() // of what the recording had taken
 		}
 	}
 }
