@@ -121,6 +121,9 @@ func (t Tensor) Pad(v float64, pad ...int64) Tensor {
 
 // Cat joins tensors along dim.
 func (s *Session) Cat(dim int, ts ...Tensor) Tensor {
+	if s == nil { // that of a tensor which there is not, after an error
+		return Tensor{}
+	}
 	p, ok := s.list("Cat", &s.buf2, ts)
 	if !ok {
 		return Tensor{}

@@ -280,6 +280,9 @@ func (m *graphed) Forward(x torch.Tensor, mode nn.Mode) torch.Tensor {
 		if m.done[i] < 0 {
 			continue
 		}
+		if x.Session() == nil || x.Session().Err() != nil {
+			return torch.Tensor{} // sizes are 0 then
+		}
 		in := make([]torch.Tensor, len(n.From))
 		for k, from := range n.From {
 			if in[k] = x; from != Images {

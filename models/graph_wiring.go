@@ -63,14 +63,6 @@ func (c carried) sole() *strung {
 	return c.wires[0].now()
 }
 
-// channels are how many the wires before the n-th have.
-func (c carried) channels(n int) (sum int64) {
-	for _, w := range c.wires[:n] {
-		sum += rows(w.now().from[0])
-	}
-	return sum
-}
-
 func (c carried) bend() {
 	for _, w := range c.wires {
 		w.now().bent = true
@@ -89,12 +81,12 @@ func (m *graphed) followed() (out []*wire, stop int) {
 	var all []*strung
 	stop = -1
 	lose := func(at int, what ...carried) {
-		if stop < 0 {
-			stop = at
-		}
 		for _, c := range what {
 			for _, w := range c.wires {
 				w.now().whole = true
+				if stop < 0 {
+					stop = at
+				}
 			}
 		}
 	}
@@ -111,8 +103,10 @@ func (m *graphed) followed() (out []*wire, stop int) {
 		if !ok {
 			lose(m.cause(i, made), in...)
 			if out = (carried{}); n.Op == "conv" || n.Op == "linear" {
-				w := &strung{wire: wire{from: []nn.Module{m.layers[i]}, whole: inGroups(m.layers[i])}, at: i}
-				out.wires = []moment{w.present()}
+				w := &strung{wire: wire{from: []nn.Module{m.layers[i]}}, at: i}
+				if out.wires = []moment{w.present()}; inGroups(m.layers[i]) {
+					lose(i, out)
+				}
 			}
 		}
 		made[i] = out
@@ -120,6 +114,14 @@ func (m *graphed) followed() (out []*wire, stop int) {
 			if !slices.Contains(all, w.strung) {
 				all = append(all, w.strung)
 			}
+		}
+	}
+	for i, c := range made { // a batch norm that no layer reads by goes with no wire
+		read := func(s moment) bool {
+			return slices.ContainsFunc(s.now().norms, func(r reading) bool { return r.norm == c.norm })
+		}
+		if c.norm != nil && c.norm == m.layers[i] && !slices.ContainsFunc(c.wires, read) {
+			lose(i, c)
 		}
 	}
 	if last := made[len(made)-1]; len(last.wires) > 0 && (last.sole() == nil || len(last.sole().to) > 0 || last.odd) {
@@ -236,8 +238,10 @@ func (m *graphed) through(i int, x carried) (carried, bool) {
 	if inGroups(l) {
 		return x, false
 	}
-	for k, one := range x.wires {
-		w, at := one.now(), x.channels(k)
+	next := int64(0)
+	for _, one := range x.wires {
+		w, at := one.now(), next
+		next += rows(w.from[0])
 		w.to = append(w.to, reader{l, at})
 		if x.norm == nil {
 			continue
@@ -253,6 +257,9 @@ func (m *graphed) through(i int, x carried) (carried, bool) {
 	return carried{wires: []moment{w.present()}}, true
 }
 
+// mostJoined is more wires than any network joins: each is looked at for each reader.
+const mostJoined = 1 << 12
+
 // joined are channels put one after the other.
 func (m *graphed) joined(i int, in []carried) (out carried, ok bool) {
 	for k, x := range in {
@@ -260,6 +267,9 @@ func (m *graphed) joined(i int, in []carried) (out carried, ok bool) {
 			return out, false
 		}
 		out.wires = append(out.wires, x.wires...)
+	}
+	if len(out.wires) > mostJoined {
+		return carried{}, false
 	}
 	return out, true
 }

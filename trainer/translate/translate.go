@@ -70,9 +70,7 @@ func (t *translation) end() (*Network, error) {
 	if !ok || last == models.Images {
 		return nil, fmt.Errorf("its output %s is made by none of its operations", t.from.Output)
 	}
-	if last != len(t.Graph.Nodes)-1 {
-		return nil, fmt.Errorf("its output %s is not what its last operation makes", t.from.Output)
-	}
+	t.leaveOut(last)
 	if t.Mean != nil || t.Std != nil {
 		t.note("the images are normalised, (pixels - mean) / std, as data.mean and data.std say; they are part of the network, and no tensors of it")
 		for len(t.Mean) < len(t.Std) {
@@ -91,6 +89,42 @@ func (t *translation) end() (*Network, error) {
 	_, err := t.Graph.Classes()
 	return &t.Network, err
 }
+
+// leaveOut takes the operations out that do not lead to node last, which is the network's output: their layers could not be trained.
+func (t *translation) leaveOut(last int) {
+	lead := make([]bool, len(t.Graph.Nodes))
+	lead[last] = true
+	place, kept, gone := make([]int, len(lead)), []models.Node{}, 0
+	for i, n := range slices.Backward(t.Graph.Nodes) {
+		for _, from := range n.From {
+			if lead[i] && from != models.Images {
+				lead[from] = true
+			}
+		}
+	}
+	for i, n := range t.Graph.Nodes {
+		if !lead[i] {
+			gone++
+			t.Tensors = slices.DeleteFunc(t.Tensors, func(one checkpoint.Tensor) bool { return layerOf(one.Name) == n.Layer })
+			continue
+		}
+		n.From = slices.Clone(n.From)
+		for k, from := range n.From {
+			if from != models.Images {
+				n.From[k] = place[from]
+			}
+		}
+		place[i] = len(kept)
+		kept = append(kept, n)
+	}
+	t.Graph.Nodes = kept
+	if gone > 0 {
+		t.note("%d of its operations do not lead to its output, and are left out", gone)
+	}
+}
+
+// layerOf is the layer whose tensor has that name.
+func layerOf(name string) string { return name[:strings.LastIndexByte(name, '.')] }
 
 // note says something once, whatever its first numbers and names were.
 func (t *translation) note(format string, args ...any) {

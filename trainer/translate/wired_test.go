@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"rapt/cgo/nn"
 	"rapt/models"
 	"rapt/models/modelstest"
+	"rapt/trainer/translate"
 )
 
 func convNode(name string, from, out, in int) string {
@@ -74,6 +76,9 @@ func TestWired(t *testing.T) {
 		"weighed behind one more":   {a + node("globalpool", "", 0) + convNode("g", 1, 4, 4) + node("sigmoid", "", 2) + node("sigmoid", "", 0) + node("mul", "", 0, 4) + node("add", "", 5, 5) + node("mul", "", 6, 3) + convNode("c", 7, 4, 4) + ended(8, 4), ""},
 		"weighed twice":             {a + excitation(1, 0, "sigmoid") + node("globalpool", "", 7) + convNode("g", 8, 4, 4) + node("sigmoid", "", 9) + node("mul", "", 7, 10) + convNode("c", 11, 4, 4) + ended(12, 4), ""},
 
+		"a norm without readers": {a + norm("n", 0) + node("globalpool", "", 1) + convNode("c", 0, 4, 4) + convNode("d", 3, 4, 4) + ended(4, 4), "a"},
+		"a layer without":        {a + convNode("c", 0, 4, 4) + node("relu", "", 1) + node("relu", "", 0) + ended(3, 4), ""},
+
 		"joined":               {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + ended(3, 4), ""},
 		"joined with itself":   {a + node("relu", "", 0) + node("cat", "1", 1, 0) + convNode("c", 2, 4, 8) + ended(3, 4), ""},
 		"joined twice":         {a + b + node("cat", "1", 0, 1) + convNode("c", 2, 4, 8) + node("cat", "1", 3, 2) + norm("n", 4) + node("relu", "", 5) + convNode("d", 6, 4, 12) + ended(7, 4), ""},
@@ -122,6 +127,34 @@ func TestWired(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What does not lead to the logits is left out of a network that is read: it could not be trained. A network that has failed makes nothing.
+func TestDeadEnds(t *testing.T) {
+	text := `{"input":[1,4,4],"nodes":[` + convNode("a", -1, 4, 1) + convNode("dead", 0, 4, 4) + `{"op":"norm","layer":"deader","from":[1],"number":1e-5},` + node("reshape", "2,2,4,4", 0) +
+		node("reshape", "4,4,4", 3) + node("cat", "1", 4, 0) + node("globalpool", "", 5) + `{"op":"flatten","from":[6]},{"op":"linear","layer":"end","from":[7],"weight":[5,8],"bias":true}]}`
+	run(t, func(s *torch.Session) {
+		m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: text}, s.NewGenerator(1))
+		require.NoError(t, err)
+		net, err := translate.ONNX(exported(t, m))
+		require.NoError(t, err)
+		assert.Len(t, net.Graph.Nodes, 7)
+		assert.Contains(t, net.Notes, "2 of its operations do not lead to its output, and are left out")
+		for _, one := range net.Tensors {
+			assert.NotContains(t, one.Name, "dead")
+		}
+		c := built(t, s, exported(t, m))
+		x := s.Rand(s.NewGenerator(3), 3, 1, 4, 4)
+		s.NoGrad(func() { near(t, m.Forward(x, nn.Eval), c.Forward(x, nn.Eval), 1e-6) })
+	})
+	_ = torch.Run(torch.CPU, torch.Options{Threads: 1}, func(s *torch.Session) error {
+		m, err := models.New(s, models.Spec{Arch: models.Custom, Classes: 5, Graph: text}, s.NewGenerator(1))
+		require.NoError(t, err)
+		x := s.Rand(s.NewGenerator(3), 3, 1, 4, 4)
+		s.Fail(errors.New("no memory"))
+		assert.NotPanics(t, func() { assert.False(t, m.Forward(x, nn.Eval).Defined()) })
+		return nil
+	})
 }
 
 // compacts takes channels out of a network that are 0, and others that some weights of zero leave constant.
