@@ -59,8 +59,8 @@ func (s *Session) FromFloat32(data []float32, shape ...int64) Tensor {
 // Constant is a float32 tensor [len(values)] that the session keeps and gives again for the same values. Sending them waits for a GPU, and so is done once;
 // nothing may write to it.
 func (s *Session) Constant(values ...float32) Tensor {
-	key := fmt.Sprint(values)
-	if t, ok := s.constants[key]; ok {
+	bits := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+	if t, ok := s.constants[string(bits)]; ok {
 		return t
 	}
 	t := s.FromFloat32(values, int64(len(values)))
@@ -71,7 +71,7 @@ func (s *Session) Constant(values ...float32) Tensor {
 	if s.constants == nil {
 		s.constants = map[string]Tensor{}
 	}
-	s.constants[key] = t
+	s.constants[string(bits)] = t
 	return t
 }
 

@@ -32,7 +32,7 @@ type Session struct {
 	buf2      []C.ct_tensor
 	out       C.ct_tensor // where operations in C leave their result
 	gens      []*Generator
-	constants map[string]Tensor // of Constant, by their values
+	constants map[string]Tensor // of Constant, by the bytes of their values
 	graphs    []*Graph
 	err       error
 	live      int

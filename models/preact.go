@@ -14,11 +14,7 @@ func preActResNet(channels int64, block residualBlock, blocks ...int) maker {
 		n := &parts{s: s}
 		first := conv(s, sp.Input[0], 64, 3, 1)
 		all, linear := n.layered(sp, n.add("conv1", first), 64, doubling(channels, 4), blocks, block)
-		n.wires = func(w *wiring) {
-			w.through(first)
-			w.parts(all)
-			w.through(linear)
-		}
+		n.wires = func(w *wiring) { w.body(first, all, linear) }
 		return n
 	}
 }

@@ -80,11 +80,14 @@ func (m *Imported) note(format string, args ...any) {
 // usualDatasets are the data sets of the original project, by their images' channels, height and width.
 var usualDatasets = map[[3]int64]string{{1, 28, 28}: "mnist", {3, 32, 32}: "cifar10"}
 
-// classesOf are those of the data sets whose classes are known beforehand.
-var classesOf = map[string]int{"digits": 10, "mnist": 10, "fashion_mnist": 10, "cifar10": 10, "cifar100": 100, "svhn": 10}
-
-// sizesOf are the channels, height and width of the data sets whose images are known beforehand.
-var sizesOf = map[string][3]int64{"digits": {1, 28, 28}, "mnist": {1, 28, 28}, "fashion_mnist": {1, 28, 28}, "cifar10": {3, 32, 32}, "cifar100": {3, 32, 32}, "svhn": {3, 32, 32}}
+// datasetShapes are the data sets of which the classes and the images' channels, height and width are known beforehand.
+var datasetShapes = map[string]struct {
+	classes int
+	input   [3]int64
+}{
+	"digits": {10, [3]int64{1, 28, 28}}, "mnist": {10, [3]int64{1, 28, 28}}, "fashion_mnist": {10, [3]int64{1, 28, 28}},
+	"cifar10": {10, [3]int64{3, 32, 32}}, "cifar100": {100, [3]int64{3, 32, 32}}, "svhn": {10, [3]int64{3, 32, 32}},
+}
 
 // chooseDataset takes the usual data set where none was asked for.
 func (m *Imported) chooseDataset(path string, o *outline) error {
@@ -92,7 +95,7 @@ func (m *Imported) chooseDataset(path string, o *outline) error {
 	if guessed {
 		m.Dataset = usualDatasets[o.input]
 	}
-	if classes := classesOf[m.Dataset]; m.Dataset == "" || classes > 0 && m.Classes != classes {
+	if classes := datasetShapes[m.Dataset].classes; m.Dataset == "" || classes > 0 && m.Classes != classes {
 		return &InputError{fmt.Errorf("%s: %s takes images of %d x %d x %d and tells %d classes apart: --dataset has to name a data set of so many",
 			path, m.Arch, o.input[0], o.input[1], o.input[2], m.Classes)}
 	}

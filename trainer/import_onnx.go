@@ -29,9 +29,9 @@ func importONNX(o ImportOptions) (*Imported, error) {
 	if err := out.chooseDataset(o.Path, outline); err != nil {
 		return nil, err
 	}
-	if images, known := sizesOf[out.Dataset]; known && images != outline.input {
+	if of, ok := datasetShapes[out.Dataset]; ok && of.input != outline.input {
 		return nil, &InputError{fmt.Errorf("%s: it takes images of %d x %d x %d, and those of %s are %d x %d x %d: export it for images of that size, or name another data set with --dataset",
-			o.Path, outline.input[0], outline.input[1], outline.input[2], out.Dataset, images[0], images[1], images[2])}
+			o.Path, outline.input[0], outline.input[1], outline.input[2], out.Dataset, of.input[0], of.input[1], of.input[2])}
 	}
 	f := &checkpoint.File{Tensors: net.Tensors}
 	if f.Metadata, err = out.metadata(o, outline.input); err != nil {

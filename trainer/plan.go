@@ -18,7 +18,7 @@ import (
 type PlanOptions struct {
 	Measure bool // take a few training steps of each stage, to estimate the time
 
-	Described   func(*metrics.Plan) // is called where steps are to be taken, with all but the time, before they are
+	Described   func(*metrics.Plan) // is called with all but the time, before any step is taken
 	StrategyOut string              // write each layer's ratio to this file
 }
 
@@ -58,10 +58,10 @@ func Plan(ctx context.Context, cfg *config.Config, o PlanOptions) (plan *metrics
 			return nil, err
 		}
 	}
+	if o.Described != nil {
+		o.Described(out)
+	}
 	if o.Measure {
-		if o.Described != nil {
-			o.Described(out)
-		}
 		out.Time, err = p.estimate(ctx)
 	}
 	return out, err

@@ -100,8 +100,8 @@ func WithProbe(cfg *config.Config, o ProbeOptions, f func(*Probe) error) error {
 // usualInput is the shape of the data set's images, or where the network does not take that, of those that it is usually given.
 func usualInput(cfg *config.Config) [3]int64 {
 	input := [3]int64{3, 32, 32}
-	if d := cfg.Data.Dataset; d == "mnist" || d == "digits" {
-		input = [3]int64{1, 28, 28}
+	if of, ok := datasetShapes[cfg.Data.Dataset]; ok {
+		input = of.input
 	}
 	usual := models.InputsOf(cfg.Model.Arch)
 	if len(usual) == 0 || models.Check(models.Spec{Arch: cfg.Model.Arch, Classes: probeClasses, Input: input}) == nil {

@@ -127,14 +127,14 @@ func (r *recorder) records(total int) bool {
 
 // stopRecording ends the members' recordings, and gives their memory back: libtorch would keep it for the stream.
 func (t *team) stopRecording() {
-	any := false
+	recorded := false
 	for _, m := range t.members {
 		if m.recorder != nil {
-			any = any || m.recorder.graph != nil
+			recorded = recorded || m.recorder.graph != nil
 			_ = onOwn(m, func() error { m.recorder.close(m); return nil })
 		}
 	}
-	if any {
+	if recorded {
 		_ = torch.EmptyCUDACache() // what it could not give back stays in use
 	}
 }

@@ -34,21 +34,19 @@ get smaller and which only sparse, sizes in bytes, and estimates of memory and t
 			if err != nil {
 				return err
 			}
-			shown := false
 			plan, err := trainer.Plan(ctx, cfg, trainer.PlanOptions{Measure: !still, StrategyOut: out, Described: func(plan *metrics.Plan) {
 				if !a.json {
 					a.showPlan(plan)
-					shown = true
 				}
-				fmt.Fprintln(a.err, "taking training steps to estimate the time; --no-measure leaves them out")
+				if !still {
+					fmt.Fprintln(a.err, "taking training steps to estimate the time; --no-measure leaves them out")
+				}
 			}})
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case a.json:
+			}
+			if a.json {
 				return a.writeJSON(plan)
-			case !shown:
-				a.showPlan(plan)
 			}
 			metrics.PlanTimes(a.out, plan)
 			return nil

@@ -13,13 +13,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// tinySweep is a sweep of the tiny config.
+func tinySweep(t *testing.T, grid string) string {
+	t.Helper()
+	dir := t.TempDir()
+	sweep := filepath.Join(dir, "sweep.yaml")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "base.yaml"), []byte(strings.ReplaceAll(tiny, "OUT", filepath.Join(dir, "runs"))), 0o644))
+	require.NoError(t, os.WriteFile(sweep, []byte("config: base.yaml\ngrid: "+grid+"\n"), 0o644))
+	return sweep
+}
+
 // A sweep's list tells what came out of the points that are done, and stands a report that cannot be read.
 func TestSweepShowsResults(t *testing.T) {
-	dir := t.TempDir()
-	base := strings.ReplaceAll(tiny, "OUT", filepath.Join(dir, "runs"))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "base.yaml"), []byte(base), 0o644))
-	sweep := filepath.Join(dir, "seeds.yaml")
-	require.NoError(t, os.WriteFile(sweep, []byte("config: base.yaml\ngrid: {run.seed: [1, 2, 3]}\n"), 0o644))
+	sweep := tinySweep(t, "{run.seed: [1, 2, 3]}")
 	code, out, errOut := rapt("run", sweep, "--array-index", "1", "--set", "admm.epochs=0", "--json")
 	require.Zero(t, code, errOut)
 	report := parseReport(t, []byte(out))
@@ -59,11 +65,7 @@ func TestSweepShowsResults(t *testing.T) {
 
 // A sweep over seeds tells the mean and the standard deviation of those that are done, for each setting, and which points are in doubt.
 func TestSweepOverSeeds(t *testing.T) {
-	dir := t.TempDir()
-	base := strings.ReplaceAll(tiny, "OUT", filepath.Join(dir, "runs"))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "base.yaml"), []byte(base), 0o644))
-	sweep := filepath.Join(dir, "both.yaml")
-	require.NoError(t, os.WriteFile(sweep, []byte("config: base.yaml\ngrid: {prune.ratio: [0.5, 0.75], run.seed: [1, 2, 3]}\n"), 0o644))
+	sweep := tinySweep(t, "{prune.ratio: [0.5, 0.75], run.seed: [1, 2, 3]}")
 
 	list := func() (runs []sweepPoint, over []overSeeds, shown string) {
 		code, out, errOut := rapt("sweep", sweep, "--json")

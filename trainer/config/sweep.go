@@ -116,11 +116,13 @@ func (s *Sweep) key(d *decoder, key string, at origin, value *yaml.Node) {
 	case value.Kind != yaml.SequenceNode || len(value.Content) == 0:
 		d.problems.add(at, "grid.%s %s: a list of values such as [1, 2, 3] is needed", clip(key), describe(value))
 	default:
-		for i, one := range value.Content {
-			if slices.ContainsFunc(value.Content[:i], func(other *yaml.Node) bool { return sameText(one, other) }) {
-				text, _ := yamlText(resolve(one))
+		seen := map[string]bool{}
+		for _, one := range value.Content {
+			text, err := yamlText(resolve(one))
+			if err == nil && seen[text] { // what cannot be written is refused when the point is made
 				d.problems.add(at, "grid.%s holds %s twice: each value is a point of its own", clip(key), clip(text))
 			}
+			seen[text] = true
 		}
 		s.keys = append(s.keys, sweepKey{key, value.Content})
 	}
@@ -227,13 +229,6 @@ func (s *Sweep) own(i int, p Point, err error) error {
 		}
 	}
 	return out
-}
-
-// sameText tells whether two values of a key are written alike.
-func sameText(a, b *yaml.Node) bool {
-	x, errX := yamlText(resolve(a))
-	y, errY := yamlText(resolve(b))
-	return errX == nil && errY == nil && x == y
 }
 
 // Load is the config of point i, with further overrides. Its folder is run.out_dir/SWEEP/POINT.

@@ -94,7 +94,7 @@ func (t *translation) end() (*Network, error) {
 func (t *translation) leaveOut(last int) {
 	lead := make([]bool, len(t.Graph.Nodes))
 	lead[last] = true
-	place, kept, gone := make([]int, len(lead)), []models.Node{}, 0
+	place, kept, gone := make([]int, len(lead)), []models.Node{}, map[string]bool{}
 	for i, n := range slices.Backward(t.Graph.Nodes) {
 		for _, from := range n.From {
 			if lead[i] && from != models.Images {
@@ -104,8 +104,7 @@ func (t *translation) leaveOut(last int) {
 	}
 	for i, n := range t.Graph.Nodes {
 		if !lead[i] {
-			gone++
-			t.Tensors = slices.DeleteFunc(t.Tensors, func(one checkpoint.Tensor) bool { return layerOf(one.Name) == n.Layer })
+			gone[n.Layer] = true
 			continue
 		}
 		n.From = slices.Clone(n.From)
@@ -117,14 +116,12 @@ func (t *translation) leaveOut(last int) {
 		place[i] = len(kept)
 		kept = append(kept, n)
 	}
-	t.Graph.Nodes = kept
-	if gone > 0 {
-		t.note("%d of its operations do not lead to its output, and are left out", gone)
+	if n := len(t.Graph.Nodes) - len(kept); n > 0 {
+		t.note("%d of its operations do not lead to its output, and are left out", n)
 	}
+	t.Graph.Nodes = kept
+	t.Tensors = slices.DeleteFunc(t.Tensors, func(one checkpoint.Tensor) bool { return gone[one.Name[:strings.LastIndexByte(one.Name, '.')]] })
 }
-
-// layerOf is the layer whose tensor has that name.
-func layerOf(name string) string { return name[:strings.LastIndexByte(name, '.')] }
 
 // note says something once, whatever its first numbers and names were.
 func (t *translation) note(format string, args ...any) {
